@@ -22,8 +22,8 @@ const (
 // On input every other field that a platform may have added is passed over.
 type State struct {
 	Type   StateType       `json:"type"`
-	Stream *StreamState  `json:"stream,omitempty"`
-	Global *GlobalState         `json:"global,omitempty"`
+	Stream *StreamState    `json:"stream,omitempty"`
+	Global *GlobalState    `json:"global,omitempty"`
 	Data   json.RawMessage `json:"data,omitempty"` // LEGACY, input only
 	Stats  *Stats          `json:"sourceStats,omitempty"`
 }
@@ -37,7 +37,7 @@ type StreamState struct {
 // A GlobalState is a state that all streams share, with the state of each.
 type GlobalState struct {
 	Shared  json.RawMessage `json:"shared_state,omitempty"`
-	Streams []StreamState `json:"stream_states"`
+	Streams []StreamState   `json:"stream_states"`
 }
 
 // Stats go with a state that is written.

@@ -1,0 +1,19 @@
+// Source-postgres is a PostgreSQL source connector that speaks the Airbyte protocol.
+package main
+
+import (
+	"context"
+	_ "embed"
+	"os"
+
+	"source-postgres/protocol"
+	"source-postgres/source"
+)
+
+//go:embed spec.json
+var spec []byte
+
+func main() {
+	ctx := protocol.WithSignals(context.Background())
+	os.Exit(protocol.Run(ctx, os.Args[1:], os.Stdout, spec, source.Source{}))
+}

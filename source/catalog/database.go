@@ -1,0 +1,217 @@
+package catalog
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sort"
+	"strconv"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"source-postgres/protocol"
+	"source-postgres/source/codec"
+	"source-postgres/source/postgres"
+)
+
+// A Database is the part of a database that a Filter asked for.
+type Database struct {
+	Tables []*Table // by schema, then name, in the byte order of both
+}
+
+// A Filter says what to load.
+type Filter struct {
+	Schemas     []string                    // only these schemas; empty: every one but the system's
+	Streams     []protocol.StreamDescriptor // only these tables; nil: all of them
+	Unreadable  bool                        // also tables without SELECT privilege
+	Publication string                      // whose members get Published; empty: none do
+}
+
+// Load reads the tables of the filter in two queries. Tables and columns that the user cannot SELECT are left out, and so are
+// the system's own relations. conn is in a transaction of its own.
+func Load(ctx context.Context, conn *pgconn.PgConn, f Filter) (*Database, error) {
+	l := loader{tables: map[uint32]*Table{}, db: &Database{}, keys: map[*Table][2][]int16{}}
+	if err := postgres.Query(ctx, conn, relationsSQL, f.arguments(), l.relation); err != nil {
+		return nil, postgres.Explain(err, "list the tables")
+	}
+	var all, partial []uint32
+	for _, t := range l.db.Tables {
+		all = append(all, t.OID)
+	}
+	if !f.Unreadable {
+		partial = l.partial
+	}
+	args := [][]byte{oidArray(all), oidArray(partial)}
+	if err := postgres.Query(ctx, conn, columnsSQL, args, l.column); err != nil {
+		return nil, postgres.Explain(err, "list the columns")
+	}
+	l.finish()
+	return l.db, nil
+}
+
+// Find gives the table of a stream. A stream without namespace is matched by its name, where only one table has it.
+func (db *Database) Find(d protocol.StreamDescriptor) *Table {
+	var found *Table
+	for _, t := range db.Tables {
+		if t.Name != d.Name || (d.Namespace != "" && t.Schema != d.Namespace) {
+			continue
+		}
+		if found != nil {
+			return nil
+		}
+		found = t
+	}
+	return found
+}
+
+// relationsSQL lists relations. Parameters: schemas and streams, as JSON arrays or NULL; whether unreadable ones are wanted;
+// the publication or NULL. Keys are numbers of columns; indkey holds INCLUDE columns too, which indnkeyatts leaves out.
+// Source: PostgreSQL documentation, chapter System Catalogs: pg_class, pg_index, pg_publication_tables.
+const relationsSQL = `
+SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relreplident,
+       c.relrowsecurity AND row_security_active(c.oid),
+       pt.tablename IS NOT NULL,
+       has_table_privilege(c.oid, 'SELECT'),
+       pk.indnkeyatts, pk.indkey, ri.indnkeyatts, ri.indkey
+  FROM pg_class c
+  JOIN pg_namespace n ON n.oid = c.relnamespace
+  LEFT JOIN pg_index pk ON pk.indrelid = c.oid AND pk.indisprimary
+  LEFT JOIN pg_index ri ON ri.indrelid = c.oid AND ri.indisreplident
+  LEFT JOIN pg_publication_tables pt ON pt.pubname = $4 AND pt.schemaname = n.nspname AND pt.tablename = c.relname
+ WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
+   AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'catalog_history')
+   AND NOT (c.relkind = 'v' AND c.relname IN ('pg_stat_statements', 'pg_stat_statements_info', 'pg_buffercache'))
+   AND ($1::json IS NULL OR n.nspname::text IN (SELECT json_array_elements_text($1::json)))
+   AND ($2::json IS NULL
+        OR (n.nspname::text, c.relname::text) IN (SELECT w->>'namespace', w->>'name' FROM json_array_elements($2::json) AS w)
+        OR c.relname::text IN (SELECT w->>'name' FROM json_array_elements($2::json) AS w WHERE w->>'namespace' IS NULL))
+   AND ($3::bool OR has_schema_privilege(n.oid, 'USAGE')
+                AND (has_table_privilege(c.oid, 'SELECT') OR has_any_column_privilege(c.oid, 'SELECT')))
+ ORDER BY n.nspname COLLATE "C", c.relname COLLATE "C"`
+
+// columnsSQL lists the columns of the relations in $1 (kind c), of those in $2 only the readable ones, and the types that they have and that are not built in
+// (whose oids are below 10000), with the types those rest on (kind t). A true array type is one whose element type names it as its array.
+// Source: PostgreSQL documentation, chapter System Catalogs: pg_attribute, pg_type.
+const columnsSQL = `
+WITH RECURSIVE col AS (
+  SELECT a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attndims, a.attnotnull,
+         a.attgenerated <> '' AS generated
+    FROM pg_attribute a
+   WHERE a.attrelid = ANY ($1::oid[]) AND a.attnum > 0 AND NOT a.attisdropped
+     AND (a.attrelid <> ALL ($2::oid[]) OR has_column_privilege(a.attrelid, a.attnum, 'SELECT'))
+), used AS (
+  SELECT DISTINCT atttypid AS oid FROM col WHERE atttypid >= 10000
+  UNION
+  SELECT rest.oid
+    FROM used
+    JOIN pg_type t ON t.oid = used.oid
+    CROSS JOIN LATERAL (VALUES (t.typelem), (t.typbasetype)) AS rest (oid)
+   WHERE rest.oid >= 10000
+)
+SELECT 'c', attrelid::text, attname::text, attnum::text, atttypid::text, atttypmod::text, attndims::text, attnotnull::text,
+       generated::text
+  FROM col
+UNION ALL
+SELECT 't', t.oid::text, t.typname::text, t.typtype::text, t.typbasetype::text, t.typtypmod::text, t.typndims::text,
+       (CASE WHEN e.typarray = t.oid THEN e.oid ELSE 0 END)::text,
+       coalesce(e.typdelim, ',')::text
+  FROM used
+  JOIN pg_type t ON t.oid = used.oid
+  LEFT JOIN pg_type e ON e.oid = t.typelem`
+
+func (f *Filter) arguments() [][]byte {
+	args := make([][]byte, 4)
+	if len(f.Schemas) > 0 {
+		args[0] = jsonText(f.Schemas)
+	}
+	if f.Streams != nil {
+		args[1] = jsonText(f.Streams)
+	}
+	args[2] = strconv.AppendBool(nil, f.Unreadable)
+	if f.Publication != "" {
+		args[3] = []byte(f.Publication)
+	}
+	return args
+}
+
+// jsonText is v as JSON; v is made of strings, which cannot fail to marshal.
+func jsonText(v any) []byte {
+	text, _ := json.Marshal(v)
+	return text
+}
+
+// A loader takes the rows of the two queries.
+type loader struct {
+	db      *Database
+	tables  map[uint32]*Table
+	keys    map[*Table][2][]int16 // primary key, replica identity index
+	partial []uint32              // tables of which not every column may be read
+	columns []columnRow
+	types   []codec.Info
+}
+
+type columnRow struct {
+	table  *Table
+	column Column
+	oid    uint32
+	typmod int32
+	dims   int
+}
+
+func (l *loader) relation(v [][]byte) error {
+	t := &Table{
+		OID: oid(v[0]), Schema: string(v[1]), Name: string(v[2]), Kind: Kind(v[3][0]),
+		Unlogged: v[4][0] == 'u', Identity: Identity(v[5][0]), Filtered: isTrue(v[6]), Published: isTrue(v[7]),
+	}
+	l.keys[t] = [2][]int16{numbers(v[9], v[10]), numbers(v[11], v[12])}
+	if !isTrue(v[8]) {
+		l.partial = append(l.partial, t.OID)
+	}
+	l.tables[t.OID] = t
+	l.db.Tables = append(l.db.Tables, t)
+	return nil
+}
+
+func (l *loader) column(v [][]byte) error {
+	if v[0][0] == 't' {
+		l.types = append(l.types, codec.Info{
+			OID: oid(v[1]), Name: string(v[2]), Kind: v[3][0], Base: oid(v[4]), BaseTypmod: int32(integer(v[5])),
+			Dims: int(integer(v[6])), Elem: oid(v[7]), Delim: v[8][0],
+		})
+		return nil
+	}
+	t := l.tables[oid(v[1])]
+	if t == nil {
+		return fmt.Errorf("load columns: relation %s was not listed", v[1])
+	}
+	l.columns = append(l.columns, columnRow{
+		table:  t,
+		column: Column{Name: string(v[2]), Number: int16(integer(v[3])), NotNull: isTrue(v[7]), Generated: isTrue(v[8])},
+		oid:    oid(v[4]), typmod: int32(integer(v[5])), dims: int(integer(v[6])),
+	})
+	return nil
+}
+
+// finish gives the tables their columns, in order, with their types, and their keys.
+func (l *loader) finish() {
+	types := codec.NewMap(l.types)
+	domains := map[uint32]uint32{}
+	for _, t := range l.types {
+		if t.Kind == 'd' {
+			domains[t.OID] = t.Base
+		}
+	}
+	for _, row := range l.columns {
+		row.column.Type = types.Type(row.oid, row.typmod, row.dims)
+		row.column.WireOID = row.oid
+		for domains[row.column.WireOID] != 0 {
+			row.column.WireOID = domains[row.column.WireOID]
+		}
+		row.table.Columns = append(row.table.Columns, row.column)
+	}
+	for _, t := range l.db.Tables {
+		sort.Slice(t.Columns, func(i, j int) bool { return t.Columns[i].Number < t.Columns[j].Number })
+		t.Key = t.names(l.keys[t][0])
+		t.IdentityKey = t.names(l.keys[t][1])
+	}
+}

@@ -1,0 +1,111 @@
+package catalog
+
+import (
+	"context"
+	"hash/fnv"
+	"slices"
+	"strconv"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"source-postgres/source/postgres"
+)
+
+// A Storage says where the rows of a table lie: in the files of the table itself, of its partitions, and of the tables that
+// inherit from it. A range of block numbers means those blocks of every part.
+type Storage struct {
+	Parts    []uint32 // the oids of the parts
+	Filenode uint64   // identity of the files: changes when one of them is rewritten, truncated, added or taken away
+	Blocks   []int64  // the number of blocks of each part, in ascending order
+	Bytes    int64    // size on disk, TOAST included
+	Rows     int64    // the planner's estimate
+}
+
+// Loaded reports whether blocks of the table can be read by number: all parts are heaps that are there.
+func (s *Storage) Loaded() bool { return s != nil && len(s.Parts) > 0 }
+
+// storageSQL lists the parts with storage of the relations in $1. The first column is the relation that was asked for.
+// Source: PostgreSQL documentation: pg_inherits (partitions and inheritance children alike), Database Object Size Functions;
+// oid 2 is the heap access method.
+const storageSQL = `
+WITH RECURSIVE part (root, oid) AS (
+  SELECT r, r FROM unnest($1::oid[]) AS r
+  UNION
+  SELECT part.root, i.inhrelid FROM part JOIN pg_inherits i ON i.inhparent = part.oid
+)
+SELECT part.root, c.oid, c.relkind IN ('r', 'm') AND c.relam = 2,
+       coalesce(pg_relation_filenode(c.oid), 0),
+       coalesce(pg_relation_size(c.oid) / current_setting('block_size')::bigint, 0),
+       coalesce(pg_table_size(c.oid), 0), c.reltuples::bigint
+  FROM part JOIN pg_class c ON c.oid = part.oid
+ WHERE c.relkind <> 'p'
+ ORDER BY part.root, c.oid`
+
+// LoadStorage sets the Storage of tables. A table one of whose parts is no heap (a foreign partition, say) gets one without
+// parts: it can only be read as a whole.
+func LoadStorage(ctx context.Context, conn *pgconn.PgConn, tables []*Table) error {
+	byOID := make(map[uint32]*Table, len(tables))
+	var oids []uint32
+	for _, t := range tables {
+		if t.Kind == View || t.Kind == Foreign {
+			continue
+		}
+		byOID[t.OID] = t
+		oids = append(oids, t.OID)
+		t.Storage = &Storage{}
+	}
+	filenodes := map[uint32][]uint64{}
+	whole := map[uint32]bool{}
+	err := postgres.Query(ctx, conn, storageSQL, [][]byte{oidArray(oids)}, func(v [][]byte) error {
+		root := oid(v[0])
+		s := byOID[root].Storage
+		whole[root] = whole[root] || !isTrue(v[2])
+		s.Parts = append(s.Parts, oid(v[1]))
+		s.Blocks = append(s.Blocks, integer(v[4]))
+		s.Bytes += integer(v[5])
+		s.Rows += max(integer(v[6]), 0)
+		filenodes[root] = append(filenodes[root], uint64(oid(v[3])))
+		return nil
+	})
+	if err != nil {
+		return postgres.Explain(err, "look up where the tables are stored")
+	}
+	for root, t := range byOID {
+		s := t.Storage
+		slices.Sort(s.Blocks)
+		s.Filenode = identity(s.Parts, filenodes[root])
+		if whole[root] {
+			s.Parts = nil
+		}
+	}
+	return nil
+}
+
+const filenodeSQL = `SELECT coalesce(pg_relation_filenode(p), 0) FROM unnest($1::oid[]) WITH ORDINALITY AS u (p, i) ORDER BY i`
+
+// CurrentFilenode is what s.Filenode would be now. Asked after a statement that read the table, in the same transaction, it
+// tells whether that statement read the files that s describes: its lock keeps them in place until the transaction ends.
+func (s *Storage) CurrentFilenode(ctx context.Context, conn *pgconn.PgConn) (uint64, error) {
+	var now []uint64
+	err := postgres.Query(ctx, conn, filenodeSQL, [][]byte{oidArray(s.Parts)}, func(v [][]byte) error {
+		now = append(now, uint64(oid(v[0])))
+		return nil
+	})
+	return identity(s.Parts, now), err
+}
+
+// identity is the filenode of a table that is one file, and for one of several parts a number made from all of theirs, small
+// enough to survive a reader of JSON that keeps numbers as doubles.
+func identity(parts []uint32, filenodes []uint64) uint64 {
+	if len(filenodes) == 1 {
+		return filenodes[0]
+	}
+	h := fnv.New64a()
+	for i, f := range filenodes {
+		h.Write(strconv.AppendUint(nil, uint64(parts[i]), 10))
+		h.Write([]byte{':'})
+		h.Write(strconv.AppendUint(nil, f, 10))
+		h.Write([]byte{','})
+	}
+	return h.Sum64() >> 12
+}

@@ -1,0 +1,83 @@
+package catalog
+
+import (
+	"source-postgres/protocol"
+)
+
+// An Offer says which shape of streams discover makes: it depends on how changes will be read.
+type Offer uint8
+
+// The three replication methods.
+const (
+	OfferCursor Offer = iota // a column that the user chooses
+	OfferXmin                // the system column xmin
+	OfferLog                 // the write-ahead log
+)
+
+// The columns that every stream gets when changes come from the log.
+const (
+	LSNColumn     = "_ab_cdc_lsn"
+	UpdatedColumn = "_ab_cdc_updated_at"
+	DeletedColumn = "_ab_cdc_deleted_at"
+)
+
+// Stream is the table as discover offers it.
+func (t *Table) Stream(offer Offer) protocol.Stream {
+	s := protocol.Stream{
+		Name: t.Name, Namespace: t.Schema,
+		JSONSchema:              protocol.Schema{Type: "object", Properties: make(map[string]protocol.Property, len(t.Columns)+3)},
+		SupportedSyncModes:      []protocol.SyncMode{protocol.FullRefresh},
+		DefaultCursorField:      []string{},
+		SourceDefinedPrimaryKey: [][]string{},
+		IsResumable:             t.Kind == Ordinary || t.Kind == Materialized,
+	}
+	for _, c := range t.Columns {
+		s.JSONSchema.Properties[c.Name] = c.Type.Schema
+	}
+	key := t.Key
+	incremental := false
+	switch offer {
+	case OfferCursor:
+		for _, c := range t.Columns {
+			incremental = incremental || c.Type.Cursor
+		}
+	case OfferXmin:
+		// Airbyte 3.6 offers xmin for views no more: a view has no such column. A foreign table's is meaningless.
+		incremental = t.Kind != View && t.Kind != Foreign
+		s.SourceDefinedCursor = true
+	case OfferLog:
+		s.JSONSchema.Properties[LSNColumn] = protocol.Number
+		s.JSONSchema.Properties[UpdatedColumn] = protocol.String
+		s.JSONSchema.Properties[DeletedColumn] = protocol.String
+		incremental = t.Published && !t.Unlogged && t.hasIdentity()
+		// A keyed table outside the publication has its cursor too, as in Airbyte's catalogs: adding it to the publication
+		// then changes nothing but the modes.
+		if incremental || len(t.Key) > 0 {
+			s.SourceDefinedCursor = true
+			s.DefaultCursorField = []string{LSNColumn}
+		}
+		if t.Identity == IdentityIndex {
+			key = t.IdentityKey // the log identifies rows by this index and no other
+		}
+	}
+	if incremental {
+		s.SupportedSyncModes = append(s.SupportedSyncModes, protocol.Incremental)
+	}
+	for _, name := range key {
+		s.SourceDefinedPrimaryKey = append(s.SourceDefinedPrimaryKey, []string{name})
+	}
+	return s
+}
+
+// hasIdentity reports whether updates and deletes of the table can be told apart by row, or come whole.
+func (t *Table) hasIdentity() bool {
+	switch t.Identity {
+	case IdentityFull:
+		return true
+	case IdentityIndex:
+		return len(t.IdentityKey) > 0
+	case IdentityNothing:
+		return false
+	}
+	return len(t.Key) > 0
+}

@@ -1,0 +1,43 @@
+package postgres
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Query runs one statement with parameters in text format (nil is NULL) and hands each row's values, as text, to row; they are
+// valid only until it returns. An error of row ends the query and is returned as it is; one of the server is not yet in the
+// user's words: see Explain.
+func Query(ctx context.Context, conn *pgconn.PgConn, sql string, params [][]byte, row func(values [][]byte) error) error {
+	rows := conn.ExecParams(ctx, sql, params, nil, nil, nil)
+	var failure error
+	for rows.NextRow() {
+		if failure == nil {
+			failure = row(rows.Values())
+		}
+	}
+	if _, err := rows.Close(); err != nil {
+		return err
+	}
+	return failure
+}
+
+// Exec runs statements without parameters, separated by semicolons, in one round trip, and drops what they return.
+func Exec(ctx context.Context, conn *pgconn.PgConn, sql string) error {
+	return conn.Exec(ctx, sql).Close()
+}
+
+// Close ends a connection; it waits only a moment for the server to take note.
+func Close(conn *pgconn.PgConn) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	// A connection that cannot say goodbye is closed all the same.
+	_ = conn.Close(ctx)
+}
+
+// Abandon ends a connection in the middle of a result, without reading the rest of it.
+func Abandon(conn *pgconn.PgConn) {
+	_ = conn.Conn().Close()
+}
