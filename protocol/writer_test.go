@@ -125,7 +125,9 @@ func TestManyEmittersNeverTearALineAndCountExactly(t *testing.T) {
 		var m struct {
 			Type  string
 			State *struct {
-				Stream      struct{ StreamState struct{ Done int } `json:"stream_state"` }
+				Stream struct {
+					StreamState struct{ Done int } `json:"stream_state"`
+				}
 				SourceStats struct{ RecordCount float64 }
 			}
 		}

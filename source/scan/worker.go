@@ -161,4 +161,3 @@ func query(t task) string {
 	}
 	return sql.String()
 }
-

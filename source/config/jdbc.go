@@ -1,0 +1,208 @@
+package config
+
+import (
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A Target says which kind of server is wanted.
+type Target string
+
+// The kinds of server.
+const (
+	AnyServer Target = ""
+	Primary   Target = "primary"
+	Standby   Target = "standby"
+)
+
+// Driver holds what jdbc_url_params asks of connections, in our terms; without it, the defaults.
+type Driver struct {
+	ConnectTimeout  time.Duration // of one attempt, TLS and login included; 0: no limit
+	Silence         time.Duration // how long a dead network may go unnoticed; 0: as long as the operating system allows
+	KeepAlive       bool
+	ApplicationName string
+	Target          Target
+	Settings        []Setting // server settings for each session, in order; a later one of the same name wins
+	Options         string    // what options holds besides settings; sent to the server as it stands
+}
+
+// A Setting is a server setting with its value.
+type Setting struct{ Name, Value string }
+
+// defaultSilence is found by keepalive probes; a minute is far below what servers and platforms wait.
+const defaultSilence = time.Minute
+
+// urlParams is what jdbc_url_params says; sslmode is empty where it says nothing.
+type urlParams struct {
+	Driver
+	sslmode TLSMode
+}
+
+// driver reads parameters in the form key1=value1&key2=value2, the values percent-encoded, under the names that the
+// JDBC driver of PostgreSQL knows. What has no meaning here is noted by name as ignored.
+func (p *parser) driver(text string) urlParams {
+	d := urlParams{Driver: Driver{ConnectTimeout: DefaultConnectTimeout, Silence: defaultSilence, KeepAlive: true,
+		ApplicationName: DefaultApplicationName}}
+	login := time.Duration(-1)
+	connect := login
+	for i, pair := range strings.Split(strings.TrimPrefix(strings.TrimSpace(text), "?"), "&") {
+		if pair == "" {
+			continue
+		}
+		name, value, ok := strings.Cut(pair, "=")
+		name = strings.TrimSpace(name)
+		value, err := url.QueryUnescape(value)
+		if !ok || err != nil || name == "" || strings.ContainsRune(value, 0) {
+			p.warn(`Part %d of "jdbc_url_params" is ignored: it does not have the form key=value.`, i+1)
+			continue
+		}
+		switch strings.ToLower(name) {
+		case "connecttimeout":
+			connect = p.urlSeconds(name, value, connect)
+		case "logintimeout":
+			login = p.urlSeconds(name, value, login)
+		case "sockettimeout":
+			d.Silence = p.urlSeconds(name, value, d.Silence)
+		case "tcpkeepalive":
+			d.KeepAlive = value != "false"
+		case "applicationname":
+			d.ApplicationName = value
+		case "targetservertype":
+			d.Target = p.target(value)
+		case "options":
+			p.options(value, &d.Driver)
+		case "currentschema":
+			d.Settings = append(d.Settings, Setting{"search_path", value})
+		case "sslmode", "ssl":
+			d.sslmode = p.urlTLS(name, value, d.sslmode)
+		case "password", "sslpassword":
+			p.hide(value)
+			p.ignore("jdbc_url_params." + name)
+		default:
+			p.ignore("jdbc_url_params." + urlName(name))
+		}
+	}
+	switch {
+	case connect >= 0:
+		d.ConnectTimeout = connect
+	case login >= 0:
+		d.ConnectTimeout = login
+	}
+	return d
+}
+
+// urlName is a parameter's name for the log: what does not look like a name could be anything, a secret too.
+func urlName(name string) string {
+	for _, r := range name {
+		if (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '_' && r != '.' {
+			return "(unreadable name)"
+		}
+	}
+	if len(name) > 40 {
+		return "(unreadable name)"
+	}
+	return name
+}
+
+func (p *parser) urlSeconds(name, value string, absent time.Duration) time.Duration {
+	n, err := strconv.ParseUint(value, 10, 31)
+	if err != nil {
+		p.warn(`%s in "jdbc_url_params" is ignored: it must be a whole number of seconds.`, name)
+		return absent
+	}
+	return time.Duration(n) * time.Second
+}
+
+// target translates targetServerType. There is one host, so a preference has nothing to choose from.
+func (p *parser) target(value string) Target {
+	switch strings.ToLower(value) {
+	case "primary", "master":
+		return Primary
+	case "secondary", "slave":
+		return Standby
+	case "any", "preferprimary", "prefersecondary", "preferslave":
+		return AnyServer
+	}
+	p.warn(`targetServerType in "jdbc_url_params" is ignored: it must be any, primary or secondary.`)
+	return AnyServer
+}
+
+// urlTLS translates sslmode, and ssl as the JDBC driver does: true is verify-full.
+func (p *parser) urlTLS(name, value string, before TLSMode) TLSMode {
+	mode := TLSMode(strings.ToLower(value))
+	if strings.EqualFold(name, "ssl") {
+		switch {
+		case before != "" || mode == "false":
+			return before
+		case mode == "true" || mode == "":
+			return VerifyFull
+		}
+	}
+	if !known(mode) {
+		p.warn(`%s in "jdbc_url_params" is ignored: it must be one of %s.`, name, modeList())
+		return before
+	}
+	return mode
+}
+
+// options takes the settings out of a text like "-c name=value --name=value" and leaves the rest, as it stands, in
+// d.Options. A backslash takes the next character literally, also a space.
+func (p *parser) options(text string, d *Driver) {
+	words := splitOptions(text)
+	for i := 0; i < len(words); i++ {
+		word := words[i].plain
+		var pair string
+		switch {
+		case word == "-c" && i+1 < len(words):
+			i++
+			pair = words[i].plain
+		case strings.HasPrefix(word, "-c"):
+			pair = word[2:]
+		case strings.HasPrefix(word, "--"):
+			pair = word[2:]
+		default:
+			d.Options = strings.TrimSpace(d.Options + " " + words[i].raw)
+			continue
+		}
+		name, value, ok := strings.Cut(pair, "=")
+		if !ok || name == "" {
+			p.warn(`A setting in options of "jdbc_url_params" is ignored: it does not have the form -c name=value.`)
+			continue
+		}
+		// The server takes - for _ in names on its command line.
+		d.Settings = append(d.Settings, Setting{strings.ToLower(strings.ReplaceAll(name, "-", "_")), value})
+	}
+}
+
+// A word is one argument in options: as written, and without its backslashes.
+type word struct{ raw, plain string }
+
+func splitOptions(text string) []word {
+	var words []word
+	var plain strings.Builder
+	start := -1
+	end := func(i int) {
+		if start >= 0 {
+			words = append(words, word{text[start:i], plain.String()})
+			plain.Reset()
+			start = -1
+		}
+	}
+	for i := 0; i < len(text); i++ {
+		if strings.IndexByte(" \t\r\n\v\f", text[i]) >= 0 {
+			end(i)
+			continue
+		}
+		if start < 0 {
+			start = i
+		}
+		if text[i] == '\\' && i+1 < len(text) {
+			i++
+		}
+		plain.WriteByte(text[i])
+	}
+	end(len(text))
+	return words
+}

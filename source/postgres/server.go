@@ -1,0 +1,247 @@
+package postgres
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"strconv"
+	"sync"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"source-postgres/protocol"
+	"source-postgres/source/config"
+)
+
+// A Server is where connections to the database of one configuration come from. Goroutines may share it.
+type Server struct {
+	config   *config.Config
+	base     *pgconn.Config // a copy of it makes each connection
+	tls      *tls.Config    // nil: never encrypted
+	tunnel   *tunnel        // nil: no SSH tunnel
+	settings []config.Setting
+	plain    sync.Once // warns that prefer or allow ended without encryption
+}
+
+// Open prepares connections as c says: it reads certificates and keys and, with a tunnel, logs in to the SSH server.
+// The database itself is not contacted. Errors are *protocol.Error. Close the Server in the end.
+func Open(ctx context.Context, c *config.Config) (*Server, error) {
+	base, err := blank()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{config: c, base: base.Copy()}
+	if s.tls, err = tlsConfig(c.TLS, c.Host); err != nil {
+		return nil, err
+	}
+	for _, setting := range c.Driver.Settings {
+		if isShape(setting.Name) {
+			slog.WarnContext(ctx, "A setting in jdbc_url_params is ignored: the connector needs its own value.",
+				"setting", setting.Name)
+			continue
+		}
+		s.settings = append(s.settings, setting)
+	}
+	if c.Tunnel.Method != config.NoTunnel {
+		if s.tunnel, err = openTunnel(ctx, c.Tunnel, c.Driver.ConnectTimeout); err != nil {
+			return nil, err
+		}
+	}
+	s.complete()
+	return s, nil
+}
+
+// complete fills in what all connections share.
+func (s *Server) complete() {
+	c, b := s.config, s.base
+	b.Host, b.Port, b.Database, b.User, b.Password = c.Host, c.Port, c.Database, c.Username, c.Password
+	b.ConnectTimeout = c.Driver.ConnectTimeout
+	b.LookupFunc = net.DefaultResolver.LookupHost
+	if s.tunnel != nil { // the name is the SSH server's to resolve
+		b.LookupFunc = func(_ context.Context, host string) ([]string, error) { return []string{host}, nil }
+	}
+	// client_encoding and application_name are among the few that poolers take from a client at startup.
+	b.RuntimeParams = map[string]string{"application_name": c.Driver.ApplicationName, "client_encoding": "UTF8"}
+	if c.Driver.Options != "" {
+		b.RuntimeParams["options"] = c.Driver.Options
+	}
+	// The server builds a message in a buffer of at most 1 GB; a longer one is not PostgreSQL's.
+	b.MaxProtocolMessageBodyLen = 1 << 30
+	switch c.Driver.Target {
+	case config.Primary:
+		b.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsPrimary
+	case config.Standby:
+		b.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsStandby
+	}
+}
+
+// Close ends the tunnel, if there is one, and with it the connections through it. Connections without a tunnel are
+// closed by those who opened them.
+func (s *Server) Close() {
+	if s.tunnel != nil {
+		s.tunnel.close()
+	}
+}
+
+// Connect opens a connection for queries; the caller closes it. Values come in the expected form only between Begin and
+// Commit or Rollback; outside, only UTF-8 is asked for. The error is made as by Explain.
+func (s *Server) Connect(ctx context.Context) (*pgconn.PgConn, error) {
+	conn, err := s.connect(ctx, s.base.Copy())
+	if err != nil {
+		return nil, s.explainConnect(err, "connect to "+s.address(), Explain)
+	}
+	return conn, nil
+}
+
+// Replicate opens a connection for replication commands, with the session's settings pinned for its whole life; the
+// caller closes it. The error is made as by Explain.
+func (s *Server) Replicate(ctx context.Context) (*pgconn.PgConn, error) {
+	c := s.base.Copy()
+	c.RuntimeParams["replication"] = "database"
+	conn, err := s.connect(ctx, c)
+	if err == nil {
+		if err = s.pin(ctx, conn); err == nil {
+			return conn, nil
+		}
+		Close(conn)
+	}
+	return nil, s.explainConnect(err, "open a replication connection to "+s.address(), explainReplication)
+}
+
+// explainConnect words a failure to connect: as explain does, but for what the user's own options cause.
+func (s *Server) explainConnect(err error, doing string, explain func(error, string) error) error {
+	var said *pgconn.PgError
+	if s.config.Driver.Options == "" && len(s.settings) == 0 || !errors.As(err, &said) {
+		return explain(err, doing)
+	}
+	switch said.Code {
+	case "42601", "42704", "22023": // syntax, unknown setting, bad value
+		return &protocol.Error{Kind: protocol.Config, Err: err, Hint: `Change options in "jdbc_url_params".`,
+			Message: fmt.Sprintf("Cannot %s. State code: %s; Message: %s.", doing, said.Code, said.Message)}
+	}
+	return explain(err, doing)
+}
+
+// address names the database for messages.
+func (s *Server) address() string {
+	if s.config.Host != "" && s.config.Host[0] == '/' {
+		return "the database at " + s.config.Host
+	}
+	at := "the database at " + net.JoinHostPort(s.config.Host, strconv.Itoa(int(s.config.Port)))
+	if s.tunnel != nil {
+		at += " through the SSH tunnel"
+	}
+	return at
+}
+
+// connect tries the ways that the TLS mode allows, one after the other. The next is tried only when the server
+// declined this one before it was sent any credential: a wrong password must not go out once more unencrypted.
+func (s *Server) connect(ctx context.Context, c *pgconn.Config) (*pgconn.PgConn, error) {
+	var first error
+	ways := s.ways()
+	for i, way := range ways {
+		sent := false
+		c.DialFunc = s.dialer(way)
+		c.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
+			return pgproto3.NewFrontend(r, &passwordWatch{w: w, sent: &sent})
+		}
+		conn, err := pgconn.ConnectConfig(ctx, c)
+		if err == nil {
+			s.warnPlain(ctx, conn)
+			return conn, nil
+		}
+		if i > 0 && (errors.Is(err, errRefused) || way == plaintext && hasCode(err, "28000")) {
+			return nil, first // the second way was closed as well: the first says more
+		}
+		if i+1 == len(ways) || sent || !s.declined(err) {
+			return nil, err
+		}
+		first = err
+	}
+	return nil, first
+}
+
+// A way is how an attempt to connect treats encryption.
+type way int
+
+const (
+	plaintext way = iota
+	optional      // encrypted, or on the same connection plain where the server offers no TLS
+	encrypted
+)
+
+func (s *Server) ways() []way {
+	switch s.config.TLS.Mode {
+	case config.Disable:
+		return []way{plaintext}
+	case config.Allow:
+		return []way{plaintext, encrypted}
+	case config.Prefer:
+		return []way{optional, plaintext}
+	}
+	return []way{encrypted}
+}
+
+// declined says whether err is the server's no to this way of connecting, so that another may do: pg_hba.conf has no
+// entry for it, or the two do not agree on TLS. A failed handshake counts only without a client certificate, which it
+// may be about.
+func (s *Server) declined(err error) bool {
+	var failed *handshakeError
+	if errors.As(err, &failed) {
+		return !isNetwork(failed.err) && s.config.TLS.Certificate == ""
+	}
+	return hasCode(err, "28000")
+}
+
+// warnPlain says once that a mode which would have liked to encrypt did not.
+func (s *Server) warnPlain(ctx context.Context, conn *pgconn.PgConn) {
+	if _, isTLS := conn.Conn().(*tls.Conn); isTLS || s.config.TLS.Mode != config.Prefer || s.config.Host[0] == '/' {
+		return
+	}
+	s.plain.Do(func() {
+		slog.WarnContext(ctx, "Connections to the database are not encrypted: the server does not offer TLS to this user. "+
+			"Turn it on there and choose ssl_mode require, or choose disable if this is intended.")
+	})
+}
+
+// passwordWatch notes whether a message with a credential was written: 'p' is the type of all of them.
+type passwordWatch struct {
+	w    io.Writer
+	sent *bool
+}
+
+func (p *passwordWatch) Write(b []byte) (int, error) {
+	if len(b) > 0 && b[0] == 'p' {
+		*p.sent = true
+	}
+	return p.w.Write(b)
+}
+
+// blank is a pgconn.Config that owes nothing to the process's surroundings. pgconn accepts only what its ParseConfig
+// made, which reads the environment and the home directory. Every key that could matter is given here, and a socket
+// directory as host keeps it from reading certificates; only PGSERVICE cannot be overruled by a key, so it is taken
+// away meanwhile.
+var blank = sync.OnceValues(newBlank)
+
+func newBlank() (*pgconn.Config, error) {
+	if service, set := os.LookupEnv("PGSERVICE"); set {
+		os.Unsetenv("PGSERVICE")
+		defer os.Setenv("PGSERVICE", service)
+	}
+	c, err := pgconn.ParseConfig("host=/nowhere port=5432 user=nobody password=none dbname=none connect_timeout=0 " +
+		"sslmode=disable sslcertmode=allow sslnegotiation=postgres target_session_attrs=any passfile='' " +
+		"min_protocol_version=3.0 max_protocol_version=3.0 channel_binding=prefer require_auth=''")
+	if err != nil {
+		return nil, &protocol.Error{Kind: protocol.System, Message: "The database driver could not be prepared.",
+			Err: fmt.Errorf("prepare driver: %w", err)}
+	}
+	c.Fallbacks, c.TLSConfig, c.SSLNegotiation = nil, nil, ""
+	c.KerberosSrvName, c.KerberosSpn = "", ""
+	return c, nil
+}

@@ -1,0 +1,161 @@
+package postgres
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"syscall"
+	"time"
+
+	"source-postgres/protocol"
+	"source-postgres/source/config"
+)
+
+// errRefused is the server's answer N to the request for TLS.
+var errRefused = errors.New("the server does not support TLS")
+
+// A handshakeError says that the server offered TLS and the two did not come to terms.
+type handshakeError struct{ err error }
+
+func (e *handshakeError) Error() string { return "TLS handshake: " + e.err.Error() }
+func (e *handshakeError) Unwrap() error { return e.err }
+
+// tlsConfig is what t means for connections to host; nil for mode disable. Errors are *protocol.Error.
+func tlsConfig(t config.TLS, host string) (*tls.Config, error) {
+	if t.Mode == config.Disable {
+		return nil, nil
+	}
+	// libpq does not let a wrong name stop it in any mode but verify-full, so the verification of crypto/tls, which
+	// always includes the name, is only for that one.
+	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host, InsecureSkipVerify: t.Mode != config.VerifyFull}
+	if t.CA != "" {
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM([]byte(t.CA)) {
+			return nil, &protocol.Error{Kind: protocol.Config,
+				Message: `Setting "ssl_mode.ca_certificate" holds no certificate that can be read.`,
+				Hint:    "Paste the whole PEM text, with its BEGIN and END lines."}
+		}
+	}
+	// As in libpq, require with a certificate authority at hand is verify-ca.
+	if t.Mode == config.VerifyCA || t.Mode == config.Require && t.CA != "" {
+		c.VerifyConnection = func(s tls.ConnectionState) error { return verifyChain(s.PeerCertificates, c.RootCAs) }
+	}
+	if t.Certificate == "" {
+		return c, nil
+	}
+	pair, err := keyPair(t)
+	if err != nil {
+		return nil, err
+	}
+	// The certificate is sent whatever authorities the server names, as libpq does: the server then says what it minds.
+	c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return pair, nil }
+	return c, nil
+}
+
+// verifyChain checks that chain leads to one of roots (nil: the system's); it leaves the host name aside.
+func verifyChain(chain []*x509.Certificate, roots *x509.CertPool) error {
+	if len(chain) == 0 {
+		return errors.New("the server sent no certificate")
+	}
+	between := x509.NewCertPool()
+	for _, c := range chain[1:] {
+		between.AddCert(c)
+	}
+	_, err := chain[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: between})
+	return err
+}
+
+// dialer connects to the server's port and sees to encryption itself, so that pgconn gets a connection that is ready.
+// Like this a refusal of TLS, a failed handshake and a failed login can be told apart, and prefer goes on unencrypted
+// on the same connection, as libpq does.
+func (s *Server) dialer(w way) func(ctx context.Context, network, address string) (net.Conn, error) {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := s.dial(ctx, network, address)
+		if err != nil || w == plaintext || network == "unix" {
+			return conn, err
+		}
+		secured, err := encrypt(ctx, conn, s.tls, w)
+		if err != nil {
+			conn.Close()
+			return nil, err
+		}
+		return secured, nil
+	}
+}
+
+func (s *Server) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	if s.tunnel != nil {
+		return s.tunnel.dial(ctx, network, address)
+	}
+	d := net.Dialer{KeepAlive: -1}
+	if network == "tcp" {
+		setLiveness(&d, s.config.Driver)
+	}
+	return d.DialContext(ctx, network, address)
+}
+
+// setLiveness makes the operating system notice a dead peer: probes while nothing is sent, TCP_USER_TIMEOUT (where
+// there is one) while sent data is not acknowledged. Without the latter a status update to a dead server is retried
+// for a quarter of an hour.
+func setLiveness(d *net.Dialer, c config.Driver) {
+	if !c.KeepAlive || c.Silence == 0 {
+		return
+	}
+	const probes = 3
+	idle := max(c.Silence/2, time.Second)
+	d.KeepAlive = 0
+	d.KeepAliveConfig = net.KeepAliveConfig{
+		Enable: true, Idle: idle, Interval: max((c.Silence-idle)/probes, time.Second), Count: probes,
+	}
+	d.Control = func(_, _ string, raw syscall.RawConn) error {
+		return raw.Control(func(fd uintptr) { setUserTimeout(fd, c.Silence) })
+	}
+}
+
+// encrypt asks the server for TLS on conn (PostgreSQL's frontend/backend protocol, SSLRequest) and shakes hands.
+// Exactly one byte is read in between: whatever somebody else may have put behind it reaches the handshake, which
+// fails of it.
+func encrypt(ctx context.Context, conn net.Conn, c *tls.Config, w way) (net.Conn, error) {
+	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	// Int32 length 8, Int32 code 80877103.
+	if _, err := conn.Write([]byte{0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f}); err != nil {
+		return nil, err
+	}
+	answer := make([]byte, 1)
+	if _, err := io.ReadFull(conn, answer); err != nil {
+		return nil, err
+	}
+	switch {
+	case answer[0] == 'N' && w == optional:
+		return conn, nil
+	case answer[0] == 'N':
+		return nil, errRefused
+	case answer[0] != 'S':
+		return nil, &handshakeError{errors.New("the answer to the request for TLS is not PostgreSQL's")}
+	}
+	secured := tls.Client(conn, c)
+	if err := secured.HandshakeContext(ctx); err != nil {
+		return nil, &handshakeError{err}
+	}
+	return secured, nil
+}
+
+// isNetwork says whether err is about the connection and not about what was said on it.
+func isNetwork(err error) bool {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op.Op != "remote error" && op.Op != "local error" // these two are TLS alerts
+	}
+	for _, target := range []error{io.EOF, io.ErrUnexpectedEOF, io.ErrClosedPipe, net.ErrClosed, os.ErrDeadlineExceeded,
+		context.DeadlineExceeded, context.Canceled, syscall.ECONNRESET, syscall.EPIPE} {
+		if errors.Is(err, target) {
+			return true
+		}
+	}
+	return false
+}
