@@ -36,8 +36,8 @@ var allowed = map[string]struct{ ours, others []string }{
 		ours: []string{"protocol", "source/catalog", "source/codec", "source/config", "source/postgres", "source/state"},
 	},
 	"source/scan": {
-		ours:   []string{"protocol", "source/catalog", "source/plan", "source/postgres", "source/state"},
-		others: []string{"github.com/jackc/pgx/v5/pgconn", "golang.org/x/sync/errgroup"},
+		ours:   []string{"protocol", "source/catalog", "source/codec", "source/plan", "source/postgres", "source/state"},
+		others: []string{"github.com/jackc/pgx/v5/pgconn", "github.com/jackc/pgx/v5/pgtype", "golang.org/x/sync/errgroup"},
 	},
 	"integration_tests":        {},
 	"integration_tests/pgtest": {others: []string{"*"}},

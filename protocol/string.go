@@ -10,8 +10,8 @@ import (
 // Every invalid byte becomes U+FFFD. Control characters are escaped, and so are U+0085, U+2028 and U+2029: readers that
 // split their input with Python's str.splitlines take these three for line ends.
 //
-// It does not allocate beyond the growth of dst, and src may be the tail of dst's own array. What that array holds beyond
-// the result is undefined.
+// It does not allocate beyond the growth of dst, and src may be the tail of dst's own array. What that array holds
+// beyond the result is undefined.
 func AppendString(dst, src []byte) ([]byte, bool) {
 	valid := true
 	dst = slices.Grow(dst, len(src)+room)

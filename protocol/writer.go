@@ -175,14 +175,17 @@ func (e *Emitter) flush() error {
 // Checkpoint writes the records gathered so far, then the state that next gives, with the exact count of records since the
 // previous state: of that stream, or of all streams for a GLOBAL state. Nothing of any other goroutine comes between; next is
 // called after the records are out, under the writer's lock, so that what it notes as done and the state it gives are in the
-// same order for all goroutines. It must not call the Writer.
-func (e *Emitter) Checkpoint(next func() State) error {
+// same order for all goroutines. It may give nil, for no state; it must not call the Writer.
+func (e *Emitter) Checkpoint(next func() *State) error {
 	e.w.mu.Lock()
 	defer e.w.mu.Unlock()
 	if err := e.flush(); err != nil {
 		return err
 	}
 	s := next()
+	if s == nil {
+		return nil
+	}
 	var count int64
 	if s.Type == TypeStream {
 		count = e.w.counts[s.Stream.Descriptor]
@@ -192,7 +195,7 @@ func (e *Emitter) Checkpoint(next func() State) error {
 		}
 	}
 	s.Stats = &Stats{RecordCount: Count(count)}
-	line, err := render(&Message{Type: StateMessage, State: &s})
+	line, err := render(&Message{Type: StateMessage, State: s})
 	if err != nil {
 		return err
 	}

@@ -17,9 +17,9 @@ var (
 	invoices  = StreamDescriptor{Name: "invoices", Namespace: "public"}
 )
 
-func streamState(d StreamDescriptor) func() State {
-	return func() State {
-		return State{Type: TypeStream, Stream: &StreamState{Descriptor: d, State: json.RawMessage(`{"n":1}`)}}
+func streamState(d StreamDescriptor) func() *State {
+	return func() *State {
+		return &State{Type: TypeStream, Stream: &StreamState{Descriptor: d, State: json.RawMessage(`{"n":1}`)}}
 	}
 }
 
@@ -83,7 +83,7 @@ func TestCheckpointCountsTheRecordsOfItsStreamSinceTheLastState(t *testing.T) {
 		t.Fatal(err)
 	}
 	out.Reset()
-	if err := a.Checkpoint(func() State { return State{Type: TypeGlobal, Global: &GlobalState{}} }); err != nil {
+	if err := a.Checkpoint(func() *State { return &State{Type: TypeGlobal, Global: &GlobalState{}} }); err != nil {
 		t.Fatal(err)
 	}
 	if !strings.Contains(out.String(), `"recordCount":2.0`) {
@@ -107,9 +107,9 @@ func TestManyEmittersNeverTearALineAndCountExactly(t *testing.T) {
 					t.Error(err)
 				}
 				if j%100 == 99 {
-					err := e.Checkpoint(func() State {
+					err := e.Checkpoint(func() *State {
 						done += 100
-						return State{Type: TypeStream, Stream: &StreamState{Descriptor: customers,
+						return &State{Type: TypeStream, Stream: &StreamState{Descriptor: customers,
 							State: json.RawMessage(fmt.Sprintf(`{"done":%d}`, done))}}
 					})
 					if err != nil {

@@ -101,12 +101,15 @@ func (Source) Read(
 	for _, note := range p.Notes {
 		slog.Info(note)
 	}
+	for _, warning := range p.Warnings {
+		slog.Warn(warning)
+	}
 	warn(p)
 	var errs []error
 	for _, broken := range p.Broken {
 		errs = append(errs, broken, w.Status(*broken.Stream, protocol.Started), w.Status(*broken.Stream, protocol.Incomplete))
 	}
-	errs = append(errs, scan.Run(ctx, session, p.Streams, workers(c), w))
+	errs = append(errs, scan.Run(ctx, session, p.Streams, scan.Options{Workers: workers(c), Interval: c.CheckpointInterval}, w))
 	return errors.Join(errs...)
 }
 
@@ -126,6 +129,7 @@ func load(
 	if err != nil {
 		return nil, err
 	}
+	db.System = session.System
 	return db, catalog.LoadStorage(ctx, session.Conn, db.Tables)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sort"
 	"strconv"
 
@@ -17,6 +18,7 @@ import (
 // A Database is the part of a database that a Filter asked for.
 type Database struct {
 	Tables []*Table // by schema, then name, in the byte order of both
+	System string   // the cluster's system_identifier; set by who knows it
 }
 
 // A Filter says what to load.
@@ -30,7 +32,7 @@ type Filter struct {
 // Load reads the tables of the filter in two queries. Tables and columns that the user cannot SELECT are left out, and so are
 // the system's own relations. conn is in a transaction of its own.
 func Load(ctx context.Context, conn *pgconn.PgConn, f Filter) (*Database, error) {
-	l := loader{tables: map[uint32]*Table{}, db: &Database{}, keys: map[*Table][2][]int16{}}
+	l := loader{tables: map[uint32]*Table{}, db: &Database{}, keys: map[*Table][3][]int16{}}
 	if err := postgres.Query(ctx, conn, relationsSQL, f.arguments(), l.relation); err != nil {
 		return nil, postgres.Explain(err, "list the tables")
 	}
@@ -65,14 +67,18 @@ func (db *Database) Find(d protocol.StreamDescriptor) *Table {
 }
 
 // relationsSQL lists relations. Parameters: schemas and streams, as JSON arrays or NULL; whether unreadable ones are wanted;
-// the publication or NULL. Keys are numbers of columns; indkey holds INCLUDE columns too, which indnkeyatts leaves out.
+// the publication or NULL. Keys are numbers of columns; indkey holds INCLUDE columns too, which indnkeyatts leaves out. The
+// last column has the first column of each B-tree index (access method 403) of the whole table.
 // Source: PostgreSQL documentation, chapter System Catalogs: pg_class, pg_index, pg_publication_tables.
 const relationsSQL = `
 SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relreplident,
        c.relrowsecurity AND row_security_active(c.oid),
        pt.tablename IS NOT NULL,
        has_table_privilege(c.oid, 'SELECT'),
-       pk.indnkeyatts, pk.indkey, ri.indnkeyatts, ri.indkey
+       pk.indnkeyatts, pk.indkey, ri.indnkeyatts, ri.indkey,
+       (SELECT string_agg(i.indkey[0]::text, ' ')
+          FROM pg_index i JOIN pg_class ic ON ic.oid = i.indexrelid
+         WHERE i.indrelid = c.oid AND i.indisvalid AND i.indpred IS NULL AND ic.relam = 403)
   FROM pg_class c
   JOIN pg_namespace n ON n.oid = c.relnamespace
   LEFT JOIN pg_index pk ON pk.indrelid = c.oid AND pk.indisprimary
@@ -144,7 +150,7 @@ func jsonText(v any) []byte {
 type loader struct {
 	db      *Database
 	tables  map[uint32]*Table
-	keys    map[*Table][2][]int16 // primary key, replica identity index
+	keys    map[*Table][3][]int16 // primary key, replica identity index, first columns of indexes
 	partial []uint32              // tables of which not every column may be read
 	columns []columnRow
 	types   []codec.Info
@@ -163,7 +169,7 @@ func (l *loader) relation(v [][]byte) error {
 		OID: oid(v[0]), Schema: string(v[1]), Name: string(v[2]), Kind: Kind(v[3][0]),
 		Unlogged: v[4][0] == 'u', Identity: Identity(v[5][0]), Filtered: isTrue(v[6]), Published: isTrue(v[7]),
 	}
-	l.keys[t] = [2][]int16{numbers(v[9], v[10]), numbers(v[11], v[12])}
+	l.keys[t] = [3][]int16{numbers(v[9], v[10]), numbers(v[11], v[12]), numbers(nil, v[13])}
 	if !isTrue(v[8]) {
 		l.partial = append(l.partial, t.OID)
 	}
@@ -210,6 +216,9 @@ func (l *loader) finish() {
 		row.table.Columns = append(row.table.Columns, row.column)
 	}
 	for _, t := range l.db.Tables {
+		for i := range t.Columns {
+			t.Columns[i].Indexed = slices.Contains(l.keys[t][2], t.Columns[i].Number)
+		}
 		sort.Slice(t.Columns, func(i, j int) bool { return t.Columns[i].Number < t.Columns[j].Number })
 		t.Key = t.names(l.keys[t][0])
 		t.IdentityKey = t.names(l.keys[t][1])

@@ -50,6 +50,7 @@ type Column struct {
 	Type      *codec.Type
 	WireOID   uint32 // the type that the server names with its values: for a domain the one it rests on
 	NotNull   bool
+	Indexed   bool // it is the first column of a B-tree index of the whole table
 	Generated bool // GENERATED … STORED or VIRTUAL
 }
 

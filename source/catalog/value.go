@@ -21,11 +21,11 @@ func oid(v []byte) uint32 {
 // isTrue reads a boolean, as boolean or as its text.
 func isTrue(v []byte) bool { return len(v) > 0 && v[0] == 't' }
 
-// numbers gives the first count numbers of an int2vector; NULL (no such index) gives none.
+// numbers gives the first count numbers of an int2vector, all of them if count is nil; NULL (no such index) gives none.
 func numbers(count, vector []byte) []int16 {
 	var all []int16
 	for _, field := range bytes.Fields(vector) {
-		if int64(len(all)) < integer(count) {
+		if count == nil || int64(len(all)) < integer(count) {
 			all = append(all, int16(integer(field)))
 		}
 	}

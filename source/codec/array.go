@@ -10,9 +10,9 @@ import (
 // Source: MAXDIM in src/include/utils/array.h of PostgreSQL.
 const maxDepth = 6
 
-// arrayText reads arrays whose elements element reads, from the text format: {1,NULL,"a \"b\" \\ c"}, nested once for each
-// dimension that the value has, delim between elements; bounds as in [0:1]={1,2} come first where they are not from 1.
-// An element that cannot be carried is null or altered, and its Change is that of the array.
+// arrayText reads arrays whose elements element reads, from the text format: {1,NULL,"a \"b\" \\ c"}, nested once
+// for each dimension that the value has, delim between elements; bounds as in [0:1]={1,2} come first where they are
+// not from 1. An element that cannot be carried is null or altered, and its Change is that of the array.
 //
 // Source: PostgreSQL documentation, 8.15.6 "Array Input and Output Syntax".
 func arrayText(element Append, delim byte) Append {
@@ -82,7 +82,8 @@ func appendArray(dst, src []byte, element Append, delim byte) (_ []byte, change 
 	}
 }
 
-// appendElement appends the element that src begins with and returns how many bytes of src it took, 0 if it is malformed.
+// appendElement appends the element that src begins with and returns how many bytes of src it took, 0 if it is
+// malformed.
 func appendElement(dst, src []byte, element Append, delim byte) (_ []byte, size int, c Change) {
 	if src[0] == '"' {
 		return appendQuoted(dst, src, element)
@@ -103,8 +104,8 @@ func appendElement(dst, src []byte, element Append, delim byte) (_ []byte, size 
 	return dst, size, c
 }
 
-// appendQuoted appends what is between the quotes that src begins with and returns how many bytes of src it took, quotes
-// included, or 0 if the second is missing. A backslash stands before a quote or another backslash.
+// appendQuoted appends what is between the quotes that src begins with and returns how many bytes of src it took,
+// quotes included, or 0 if the second is missing. A backslash stands before a quote or another backslash.
 func appendQuoted(dst, src []byte, element Append) (_ []byte, size int, c Change) {
 	i := 1
 	for i < len(src) && src[i] != '"' && src[i] != '\\' {

@@ -22,8 +22,8 @@ var detail = [...]string{
 	RecordTooLarge: `,"change":"NULLED","reason":"SOURCE_RECORD_SIZE_LIMITATION"}`,
 }
 
-// appendChange appends the entry of one field, whose name is given as JSON, to the array that begins at changes[start]; the
-// array is left open.
+// appendChange appends the entry of one field, whose name is given as JSON, to the array that begins at
+// changes[start]; the array is left open.
 func appendChange(changes []byte, start int, name []byte, c Change) []byte {
 	if len(changes) == start {
 		changes = append(changes, '[')

@@ -24,16 +24,17 @@ func appendFloat8Binary(dst, src []byte) ([]byte, Change) {
 	return appendFloat(dst, math.Float64frombits(binary.BigEndian.Uint64(src)), 1e-4, 1e15, 64)
 }
 
-// appendFloat prints v as PostgreSQL does from version 12 on, with extra_float_digits 1: the fewest digits that come back as
-// v, without an exponent from low up to high. NaN and the infinities are null.
+// appendFloat prints v as PostgreSQL does from version 12 on, with extra_float_digits 1: the fewest digits that
+// come back as v, without an exponent from low up to high. NaN and the infinities are null.
 //
 // Source: src/common/d2s.c and f2s.c of PostgreSQL.
 func appendFloat(dst []byte, v, low, high float64, size int) ([]byte, Change) {
 	a := math.Abs(v)
 	switch {
 	case size == 32 && a == 1.0/4096:
-		// Two shortest decimals are equally near: strconv takes the upper, PostgreSQL the lower. This can only be at powers
-		// of two, which are not in the middle between their neighbours, and this is the only one with two answers.
+		// Two shortest decimals are equally near: strconv takes the upper, PostgreSQL the lower. This can only be
+		// at powers of two, which are not in the middle between their neighbours, and this is the only one with two
+		// answers.
 		v = math.Copysign(0.00024414062, v)
 		return strconv.AppendFloat(dst, v, 'f', -1, 64), Exact
 	case a >= low && a < high, a == 0:
@@ -85,10 +86,10 @@ func parseDigits(text []byte) (d digits) {
 	return d
 }
 
-// halfway reports whether d lies exactly between a, which is positive and normal, and one of its neighbours. IEEE rounding
-// takes it back to a where a's last bit is 0, and strconv relies on that; PostgreSQL does not and prints another digit.
-// Both are odd numbers times a power of two, so it is these that are compared. No number of 17 digits below 2^50 or above
-// 2^135 is halfway.
+// halfway reports whether d lies exactly between a, which is positive and normal, and one of its neighbours. IEEE
+// rounding takes it back to a where a's last bit is 0, and strconv relies on that; PostgreSQL does not and prints
+// another digit. Both are odd numbers times a power of two, so it is these that are compared. No number of 17
+// digits below 2^50 or above 2^135 is halfway.
 func (d digits) halfway(a float64, size int) bool {
 	b := math.Float64bits(a)
 	mantissa, power := b&(1<<52-1)|1<<52, int(b>>52)-1075 // a is mantissa * 2^power

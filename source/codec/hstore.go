@@ -48,7 +48,8 @@ func appendHstore(dst, src []byte) ([]byte, Change) {
 	return slices.Delete(dst, start, end), change
 }
 
-// appendWord appends the quoted word that src begins with and returns how many bytes of src it took, 0 if there is none.
+// appendWord appends the quoted word that src begins with and returns how many bytes of src it took, 0 if there is
+// none.
 func appendWord(dst, src []byte) (_ []byte, size int, c Change) {
 	if len(src) == 0 || src[0] != '"' {
 		return dst, 0, Exact

@@ -129,8 +129,9 @@ var integerNumeric = func() *Type {
 	return &t
 }()
 
-// isInteger reports whether a numeric of this typmod has no digits after the decimal point. Four bytes' header are added to
-// a typmod; above 16 bits is the precision, the low 11 bits are the scale with its sign (always positive before server 15).
+// isInteger reports whether a numeric of this typmod has no digits after the decimal point. Four bytes' header are
+// added to a typmod; above 16 bits is the precision, the low 11 bits are the scale with its sign (always positive
+// before server 15).
 //
 // Source: src/backend/utils/adt/numeric.c of PostgreSQL.
 func isInteger(typmod int32) bool {

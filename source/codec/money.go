@@ -2,9 +2,9 @@ package codec
 
 import "encoding/binary"
 
-// appendMoneyText reads money as lc_monetary C prints it, -$1,000.00, and as most others do: any currency sign before or
-// after, parentheses or a minus for less than nothing, "," and "." in either role. The last of these, if exactly two digits
-// follow it, is the decimal point; all others group thousands.
+// appendMoneyText reads money as lc_monetary C prints it, -$1,000.00, and as most others do: any currency sign
+// before or after, parentheses or a minus for less than nothing, "," and "." in either role. The last of these, if
+// exactly two digits follow it, is the decimal point; all others group thousands.
 func appendMoneyText(dst, src []byte) ([]byte, Change) {
 	point, count := -1, 0 // the last separator; digits after it
 	negative := false
@@ -47,7 +47,8 @@ func appendMoneyText(dst, src []byte) ([]byte, Change) {
 	return dst, Exact
 }
 
-// appendMoneyBinary reads the 8 bytes, big-endian, of an amount in hundredths: what the digits of lc_monetary C make of it.
+// appendMoneyBinary reads the 8 bytes, big-endian, of an amount in hundredths: what the digits of lc_monetary C
+// make of it.
 func appendMoneyBinary(dst, src []byte) ([]byte, Change) {
 	if len(src) != 8 {
 		return appendNull(dst)

@@ -60,8 +60,8 @@ func NewObject(columns []Column, wire Wire, limits Limits) *Object {
 		}
 		f.prefix = append(append(append(f.prefix, start), f.name...), ':')
 		if limits.Field > 0 && !c.Key {
-			// JSON may be shorter than the value, by no more than this: money loses its commas, an int8 in a binary array
-			// takes 12 bytes and needs 2, and that array's head takes up to 60.
+			// JSON may be shorter than the value, by no more than this: money loses its commas, an int8 in a binary
+			// array takes 12 bytes and needs 2, and that array's head takes up to 60.
 			shrink := 2
 			if c.Type.array && wire == MixedWire {
 				shrink = 6
@@ -77,13 +77,14 @@ func NewObject(columns []Column, wire Wire, limits Limits) *Object {
 	return o
 }
 
-// Formats are the format codes in which the values must come, one a column, as the extended protocol's Bind message takes
-// them: 0 is text, 1 binary. They must not be changed.
+// Formats are the format codes in which the values must come, one a column, as the extended protocol's Bind message
+// takes them: 0 is text, 1 binary. They must not be changed.
 func (o *Object) Formats() []int16 { return o.formats }
 
-// Append appends one row to dst as a JSON object, which has every column. values has one value for each column in the
-// format of Formats, nil for SQL NULL; they are not kept. If a value could not be carried exactly, an array with an entry
-// for each such field is appended to changes, in the form of a record's meta.changes; else changes comes back as it was.
+// Append appends one row to dst as a JSON object, which has every column. values has one value for each column in
+// the format of Formats, nil for SQL NULL; they are not kept. If a value could not be carried exactly, an array
+// with an entry for each such field is appended to changes, in the form of a record's meta.changes; else changes
+// comes back as it was.
 func (o *Object) Append(dst, changes []byte, values [][]byte) (object, lost []byte) {
 	start, first := len(dst), len(changes)
 	dst, changes = o.appendFields(dst, changes, values, nil)
@@ -136,8 +137,8 @@ func (f *field) appendValue(dst, value []byte) ([]byte, Change) {
 	return append(dst[:start], "null"...), FieldTooLarge
 }
 
-// largest chooses the fields that have to be null for the record to fit: the largest first, never a key. It is only called
-// for records above the limit, so it takes the time to encode the row again, field by field behind buf.
+// largest chooses the fields that have to be null for the record to fit: the largest first, never a key. It is only
+// called for records above the limit, so it takes the time to encode the row again, field by field behind buf.
 func (o *Object) largest(buf []byte, values [][]byte) (drop []bool) {
 	drop = make([]bool, len(o.fields))
 	sizes := make([]int, len(o.fields))

@@ -83,7 +83,8 @@ func TestObjectFieldLimit(t *testing.T) {
 		values       [][]byte
 		object, lost string
 	}{
-		{row(strings.Repeat("k", 40), "0123456789", "NULL"), `{"id":"` + strings.Repeat("k", 40) + `","v":"0123456789","n":null}`, ``},
+		{row(strings.Repeat("k", 40), "0123456789", "NULL"),
+			`{"id":"` + strings.Repeat("k", 40) + `","v":"0123456789","n":null}`, ``},
 		{row("k", "01234567890", "NULL"), `{"id":"k","v":null,"n":null}`, `[{"field":"v",` + tooLarge + `]`},
 		{row("k", `012345678"`, "NULL"), `{"id":"k","v":null,"n":null}`, `[{"field":"v",` + tooLarge + `]`},
 		{row("k", strings.Repeat("v", 100), "{1,2,3,4,5,6,7}"), `{"id":"k","v":null,"n":null}`,

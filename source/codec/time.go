@@ -10,9 +10,10 @@ const (
 	day    = 86400 * second
 )
 
-// The binary formats, all big-endian: date int32 days since 2000-01-01; timestamp and timestamptz int64 microseconds since
-// 2000-01-01 00:00:00 (in UTC); time int64 microseconds since midnight; timetz the same and int32 seconds *west* of UTC.
-// The least and the greatest number of date and the two timestamps are -infinity and infinity.
+// The binary formats, all big-endian: date int32 days since 2000-01-01; timestamp and timestamptz int64
+// microseconds since 2000-01-01 00:00:00 (in UTC); time int64 microseconds since midnight; timetz the same and
+// int32 seconds *west* of UTC. The least and the greatest number of date and the two timestamps are -infinity and
+// infinity.
 //
 // Source: src/backend/utils/adt/date.c and timestamp.c of PostgreSQL.
 
@@ -68,8 +69,8 @@ type date struct{ year, month, day int }
 
 // dateOf is the date that is so many days after 2000-01-01; |days| is below 2^31.
 func dateOf(days int64) date {
-	// n counts from a 1 March at the start of a 400-year cycle, so far back that no day is negative: years then end with
-	// February, and the leap day is the last of its cycle of 4 years.
+	// n counts from a 1 March at the start of a 400-year cycle, so far back that no day is negative: years then end
+	// with February, and the leap day is the last of its cycle of 4 years.
 	const cycle, back = 146097, 20000
 	n := uint64(days + 730425 + back*cycle) // 730425 days from 0000-03-01 to 2000-01-01
 	century := (4*n + 3) / cycle

@@ -1,9 +1,9 @@
 package codec
 
 // The text formats under DateStyle ISO: 2024-02-29, 2024-02-29 13:00:01.123, 2024-02-29 13:00:01.123+05:30:15,
-// 13:00:01.123, 13:00:01.123-08. Years have four digits or more; " BC" may follow at the very end; trailing zeros of the
-// fraction, and parts of the offset that are zero, are left out. They are read and written anew, so that both formats give
-// the same bytes.
+// 13:00:01.123, 13:00:01.123-08. Years have four digits or more; " BC" may follow at the very end; trailing zeros
+// of the fraction, and parts of the offset that are zero, are left out. They are read and written anew, so that
+// both formats give the same bytes.
 
 func appendDateText(dst, src []byte) ([]byte, Change) {
 	d, rest, ok := readDate(src)

@@ -77,8 +77,8 @@ func Parse(text []byte) (*Config, error) {
 	}
 	f.take("source_definition_id") // the platform's own; nothing depends on it
 	if f.truth("entra_service_principal_auth", false) {
-		p.problem(`Setting "entra_service_principal_auth" is on, but logging in through Microsoft Entra is not supported. ` +
-			`Turn it off and give a user name and a password of the database.`)
+		p.problem(`Setting "entra_service_principal_auth" is on, but logging in through Microsoft Entra is not ` +
+			`supported. Turn it off and give a user name and a password of the database.`)
 	}
 	driver := p.driver(f.text("jdbc_url_params"))
 	c.Driver = driver.Driver

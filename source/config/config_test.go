@@ -75,7 +75,8 @@ func TestSamplesMean(t *testing.T) {
 		t.Errorf("3.7 CDC: %v %+v", c.Method, c.CDC)
 	}
 	ignored := []string{"replication_method.initial_waiting_seconds",
-		"replication_method.invalid_cdc_cursor_position_behavior", "replication_method.plugin", "replication_method.queue_size"}
+		"replication_method.invalid_cdc_cursor_position_behavior", "replication_method.plugin",
+		"replication_method.queue_size"}
 	if got := slices.Sorted(slices.Values(c.Ignored)); !slices.Equal(got, ignored) {
 		t.Errorf("3.7 CDC ignores %q", got)
 	}
@@ -84,7 +85,8 @@ func TestSamplesMean(t *testing.T) {
 	}
 
 	c = parseFile(t, "airbyte_3_4_odd")
-	if c.Method != MethodCDC || c.CDC.Slot != "s" || c.TLS.Mode != Disable || len(c.Warnings) != 2 || len(c.Ignored) != 3 {
+	if c.Method != MethodCDC || c.CDC.Slot != "s" || c.TLS.Mode != Disable || len(c.Warnings) != 2 ||
+		len(c.Ignored) != 3 {
 		t.Errorf("3.4: %v %v, warnings %q, ignored %q", c.Method, c.TLS.Mode, c.Warnings, c.Ignored)
 	}
 
@@ -95,7 +97,8 @@ func TestSamplesMean(t *testing.T) {
 	}
 
 	c = parseFile(t, "platform_tls_tunnel")
-	if !strings.Contains(c.TLS.CA, "-----BEGIN CERTIFICATE-----\nMIIBCERT\n-----END") || c.TLS.KeyPassword != "keypass" {
+	if !strings.Contains(c.TLS.CA, "-----BEGIN CERTIFICATE-----\nMIIBCERT\n-----END") ||
+		c.TLS.KeyPassword != "keypass" {
 		t.Errorf("platform TLS: CA %q", c.TLS.CA)
 	}
 	if c.Tunnel.Host != "bastion.example.com" || c.Tunnel.Port != 2222 || !strings.Contains(c.Tunnel.Key, "\nMIIEKEY\n") ||
@@ -144,7 +147,8 @@ func TestTunnelSwitch(t *testing.T) {
 		if c.Tunnel.Method != want {
 			t.Errorf("%s: %s", settings, c.Tunnel.Method)
 		}
-		if ignored := strings.Contains(settings, "false") && strings.Contains(settings, "SSH"); ignored != (len(c.Warnings) > 0) {
+		ignored := strings.Contains(settings, "false") && strings.Contains(settings, "SSH")
+		if ignored != (len(c.Warnings) > 0) {
 			t.Errorf("%s: warnings %q", settings, c.Warnings)
 		}
 	}
@@ -214,7 +218,8 @@ func TestHost(t *testing.T) {
 }
 
 func TestIgnored(t *testing.T) {
-	c := mustParse(t, `"zeta":1,"alpha":{"secret":"x"},"ssl_mode":{"mode":"require","colour":"red"},"source_definition_id":"i"`)
+	c := mustParse(t, `"zeta":1,"alpha":{"secret":"x"},"ssl_mode":{"mode":"require","colour":"red"},`+
+		`"source_definition_id":"i"`)
 	if want := []string{"ssl_mode.colour", "alpha", "zeta"}; !slices.Equal(c.Ignored, want) {
 		t.Errorf("ignored %q", c.Ignored)
 	}

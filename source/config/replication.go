@@ -58,7 +58,8 @@ func (p *parser) replication(f *form, c *Config) {
 	case acknowledgeReading:
 		cdc.AcknowledgeReading = true
 	default:
-		p.problem(`Setting "replication_method.lsn_commit_behaviour" must be %q or %q.`, acknowledgeReading, acknowledgeLoaded)
+		p.problem(`Setting "replication_method.lsn_commit_behaviour" must be %q or %q.`, acknowledgeReading,
+			acknowledgeLoaded)
 	}
 	if _, given := inner.take("initial_waiting_seconds"); given { // the server says when a read is at its end
 		p.ignore("replication_method.initial_waiting_seconds")
@@ -82,12 +83,13 @@ func (p *parser) replication(f *form, c *Config) {
 	case MethodCDC:
 		c.CDC = cdc
 		if cdc.Slot == "" {
-			p.problem(`Setting "replication_method.replication_slot" is missing: reading changes from the log (CDC) needs it.`)
+			p.problem(`Setting "replication_method.replication_slot" is missing: the log cannot be read (CDC) without it.`)
 		}
 		if cdc.Publication == "" {
-			p.problem(`Setting "replication_method.publication" is missing: reading changes from the log (CDC) needs it.`)
+			p.problem(`Setting "replication_method.publication" is missing: the log cannot be read (CDC) without it.`)
 		}
 	default:
-		p.problem(`Setting "replication_method.method" must be one of %s, %s, %s.`, MethodStandard, MethodXmin, MethodCDC)
+		p.problem(`Setting "replication_method.method" must be one of %s, %s, %s.`, MethodStandard, MethodXmin,
+			MethodCDC)
 	}
 }

@@ -71,7 +71,8 @@ func (p *parser) tls(f *form, urlMode TLSMode) TLS {
 // tlsKeys checks the certificates against each other and against the mode.
 func (p *parser) tlsKeys(t *TLS) {
 	if (t.Certificate == "") != (t.Key == "") {
-		p.problem(`Settings "ssl_mode.client_certificate" and "ssl_mode.client_key" belong together: give both or neither.`)
+		p.problem(`Settings "ssl_mode.client_certificate" and "ssl_mode.client_key" belong together: ` +
+			`give both or neither.`)
 	}
 	p.certificate("ca_certificate", t.CA)
 	p.certificate("client_certificate", t.Certificate)

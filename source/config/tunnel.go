@@ -62,7 +62,8 @@ func (p *parser) tunnel(f *form) Tunnel {
 		t.Password = password
 		need["tunnel_user_password"] = password
 	default:
-		p.problem(`Setting "tunnel_method.tunnel_method" must be one of %s, %s, %s.`, NoTunnel, TunnelKey, TunnelPassword)
+		p.problem(`Setting "tunnel_method.tunnel_method" must be one of %s, %s, %s.`, NoTunnel, TunnelKey,
+			TunnelPassword)
 	}
 	for _, name := range []string{"tunnel_host", "tunnel_user", "ssh_key", "tunnel_user_password"} {
 		if value, needed := need[name]; needed && value == "" {

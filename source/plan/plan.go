@@ -3,6 +3,8 @@ package plan
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"source-postgres/protocol"
@@ -15,10 +17,21 @@ import (
 
 // A Plan is what one sync does.
 type Plan struct {
-	Streams []*Stream         // those that can be read, in the order of the configured catalog
-	Broken  []*protocol.Error // one for each stream that cannot; Stream is set. They do not stop the others
-	Notes   []string          // what the user should know of the decisions
+	Streams  []*Stream         // those that can be read, in the order of the configured catalog
+	Broken   []*protocol.Error // one for each stream that cannot; Stream is set. They do not stop the others
+	Notes    []string          // decisions that the user may want to know of
+	Warnings []string          // and those that need the user's eye
 }
+
+// A Method is how a stream is read.
+type Method uint8
+
+// Refresh reads every row, each time; ByCursor and ByXmin read every row once, then what has changed.
+const (
+	Refresh Method = iota
+	ByCursor
+	ByXmin
+)
 
 // A Stream is how one stream is read. It does not change while it is.
 type Stream struct {
@@ -28,9 +41,19 @@ type Stream struct {
 	Columns    []catalog.Column // the selected ones, in the table's order; without any there are no records
 	Object     *codec.Object    // encodes a row of Columns
 	SyncID     *int64           // the sync's number, if the platform gives one
-	Paged      bool             // read by ranges of blocks; else in one go
-	From       *state.Ctid      // where an earlier attempt stopped, in the same files; nil: from the beginning
-	Done       bool             // an earlier attempt of this very sync finished it: only its state is due
+	Method     Method
+	Cursor     *catalog.Column // for ByCursor
+	Lookback   Lookback        // for ByCursor
+	System     string          // the cluster's system_identifier
+	Paged      bool            // can be read by ranges of blocks
+	From       state.Stream    // where the stream goes on; nil: at the beginning
+	Done       bool            // an earlier attempt of this very sync finished it: only its state is due
+}
+
+// A Lookback is how far behind the last cursor value rows are looked for that were committed late.
+type Lookback struct {
+	Seconds int64 // for cursors that are points in time
+	Rows    int64 // for cursors that are numbers
 }
 
 // Build plans a sync of the streams in want. db has those of their tables that the user may read, with Storage; now is when
@@ -45,17 +68,19 @@ func Build(c *config.Config, db *catalog.Database, want *protocol.ConfiguredCata
 			p.Broken = append(p.Broken, missing(c, d))
 			continue
 		}
-		if w.SyncMode == protocol.Incremental {
-			p.Broken = append(p.Broken, &protocol.Error{Kind: protocol.Config, Stream: &d,
-				Message: fmt.Sprintf("Stream %s is configured as incremental, which this version cannot read.", d),
-				Hint:    "Set the stream to full refresh."})
-			continue
+		s := &Stream{
+			Table: table, Descriptor: d, Header: protocol.NewHeader(d, now), SyncID: w.SyncID, System: db.System,
+			Paged: table.Storage.Loaded(),
 		}
-		s := &Stream{Table: table, Descriptor: d, Header: protocol.NewHeader(d, now), SyncID: w.SyncID}
 		s.selectColumns(w.Stream.JSONSchema.Properties, c)
-		s.Paged = table.Storage.Loaded()
-		if note := s.resume(from.Find(d)); note != "" {
-			p.Notes = append(p.Notes, note)
+		broken := p.method(s, w, c)
+		if broken == nil {
+			broken = p.resume(s, from.Find(d))
+		}
+		if broken != nil {
+			broken.Kind, broken.Stream = protocol.Config, &d
+			p.Broken = append(p.Broken, broken)
+			continue
 		}
 		p.Streams = append(p.Streams, s)
 	}
@@ -80,37 +105,74 @@ func (s *Stream) selectColumns(properties map[string]protocol.Property, c *confi
 		if _, ok := properties[column.Name]; !ok {
 			continue
 		}
-		key := false
-		for _, name := range s.Table.Key {
-			key = key || name == column.Name
-		}
 		s.Columns = append(s.Columns, column)
-		columns = append(columns, codec.Column{Name: column.Name, Type: column.Type, Key: key})
+		columns = append(columns, codec.Column{Name: column.Name, Type: column.Type,
+			Key: slices.Contains(s.Table.Key, column.Name)})
 	}
 	limits := codec.Limits{Field: c.MaxFieldBytes, Record: c.MaxRecordCharacters}
 	s.Object = codec.NewObject(columns, codec.MixedWire, limits)
 }
 
-// resume decides where the stream starts, and says so where it is not what the state asked for.
-func (s *Stream) resume(from state.Stream) (note string) {
-	switch from := from.(type) {
-	case *state.Whole:
-		s.Done = sameSync(s.SyncID, from.SyncID)
-	case *state.Ctid:
-		switch {
-		case from.Finished:
-			// A finished full refresh is only skipped within the sync that finished it: any other wants the table anew.
-			s.Done = sameSync(s.SyncID, from.SyncID)
-		case !s.Paged:
-		case from.Filenode != s.Table.Storage.Filenode:
-			return fmt.Sprintf("Stream %s starts over: the table was rewritten or truncated since the state was written "+
-				"(relation_filenode %d, now %d).", s.Descriptor, from.Filenode, s.Table.Storage.Filenode)
-		default:
-			s.From = from
-			return fmt.Sprintf("Stream %s goes on where an earlier attempt stopped.", s.Descriptor)
-		}
+// method decides how the stream is read. A stream that cannot be read incrementally because nobody chose a cursor, or because
+// it is of a kind that has none, is read whole: some platforms ask for every stream to be incremental.
+func (p *Plan) method(s *Stream, w *protocol.ConfiguredStream, c *config.Config) *protocol.Error {
+	if w.SyncMode == protocol.FullRefresh {
+		return nil
 	}
-	return ""
+	switch c.Method {
+	case config.MethodCDC:
+		return &protocol.Error{
+			Message: fmt.Sprintf("Stream %s is configured as incremental, which this version cannot read from the log.", s.Descriptor),
+			Hint:    "Set the stream to full refresh, or choose another replication method."}
+	case config.MethodXmin:
+		if s.Table.Kind == catalog.View || s.Table.Kind == catalog.Foreign {
+			p.whole(s, "a view or foreign table has no xmin of its own")
+			return nil
+		}
+		s.Method = ByXmin
+		return nil
+	}
+	field := w.CursorField
+	if len(field) == 0 {
+		field = w.Stream.DefaultCursorField
+	}
+	if len(field) == 0 {
+		p.whole(s, "no cursor field is configured")
+		return nil
+	}
+	s.Method = ByCursor
+	s.Lookback = Lookback{Seconds: int64(c.Standard.Lookback.Seconds()), Rows: c.Standard.LookbackRows}
+	s.Cursor = s.Table.Column(strings.Join(field, "."))
+	switch {
+	case s.Cursor == nil:
+		return &protocol.Error{
+			Message: fmt.Sprintf("The cursor field %q of stream %s is not a column of the table.", strings.Join(field, "."), s.Descriptor),
+			Hint:    candidates(s.Table)}
+	case !s.Cursor.Type.Cursor:
+		return &protocol.Error{
+			Message: fmt.Sprintf("The cursor field %q of stream %s is of type %s, which has no order to follow.",
+				s.Cursor.Name, s.Descriptor, s.Cursor.Type.Name),
+			Hint: candidates(s.Table)}
+	}
+	return nil
 }
 
-func sameSync(a, b *int64) bool { return a != nil && b != nil && *a == *b }
+// whole notes that a stream is read whole although it is configured as incremental.
+func (p *Plan) whole(s *Stream, why string) {
+	p.Warnings = append(p.Warnings, fmt.Sprintf("Stream %s is configured as incremental, but %s: every row of it is read in every "+
+		"sync.", s.Descriptor, why))
+}
+
+// candidates says which columns could be the cursor.
+func candidates(t *catalog.Table) string {
+	var names []string
+	for _, c := range t.Columns {
+		if c.Type.Cursor {
+			names = append(names, c.Name)
+		}
+	}
+	if len(names) == 0 {
+		return "No column of the table would do; read the stream as full refresh, or choose Xmin or CDC."
+	}
+	return "Choose one of these: " + strings.Join(names, ", ") + "."
+}

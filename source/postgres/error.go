@@ -44,10 +44,11 @@ func Explain(err error, doing string) error {
 	}
 	c := causeOf(err)
 	return &protocol.Error{
-		Kind:    c.kind,
-		Message: fmt.Sprintf("Cannot %s. State code: %s; Message: %s.", doing, c.code, strings.TrimRight(c.what, ".\n ")),
-		Hint:    c.hint,
-		Err:     err,
+		Kind: c.kind,
+		Message: fmt.Sprintf("Cannot %s. State code: %s; Message: %s.", doing, c.code,
+			strings.TrimRight(c.what, ".\n ")),
+		Hint: c.hint,
+		Err:  err,
 	}
 }
 
@@ -61,14 +62,14 @@ func explainReplication(err error, doing string) error {
 		Message: fmt.Sprintf("Cannot %s. State code: %s; Message: %s.", doing, known.Code, known.Message)}
 	switch known.Code {
 	case "08P01", "42601", "0A000": // poolers refuse the startup parameter, or take the commands for SQL
-		e.Hint = "Reading changes from the log (CDC) needs a direct connection to the database: give the host and port of " +
-			"the server itself, not those of a connection pooler or proxy."
+		e.Hint = "Reading changes from the log (CDC) needs a direct connection to the database: give the host and " +
+			"port of the server itself, not those of a connection pooler or proxy."
 	case "42501":
 		e.Hint = "Let the user replicate: ALTER ROLE <user> REPLICATION; " +
-			"on Amazon RDS: GRANT rds_replication TO <user>; on Google Cloud SQL and Azure as ALTER ROLE by the administrator."
+			"on Amazon RDS: GRANT rds_replication TO <user>;"
 	case "28000":
-		e.Hint = "Let the user connect for replication: pg_hba.conf needs an entry for this user and database from this " +
-			"address (logical replication uses the database's own entries, not those of the word replication)."
+		e.Hint = "Let the user connect for replication: pg_hba.conf needs an entry for this user and database from " +
+			"this address (logical replication uses the database's own entries, not those of the word replication)."
 	default:
 		return Explain(err, doing)
 	}
@@ -144,8 +145,8 @@ func tlsCause(err error) (cause, bool) {
 func networkCause(err error) cause {
 	var dns *net.DNSError
 	var channel *ssh.OpenChannelError
-	reach := `Check "host" and "port", that the server is running and listens on that address, and that firewalls let this ` +
-		`connector's address through.`
+	reach := `Check "host" and "port", that the server is running and listens on that address, and that firewalls ` +
+		`let this connector's address through.`
 	switch {
 	case errors.As(err, &dns) && dns.IsNotFound:
 		return cause{"08001", protocol.Config, "the host name is not known", `Check "host" for a typing error.`}
@@ -162,7 +163,8 @@ func networkCause(err error) cause {
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
 		return cause{"08001", protocol.Transient, "there is no route to the host", reach}
 	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.EACCES):
-		return cause{"08001", protocol.Config, "there is no such socket, or it may not be opened", `Check "host" and "port".`}
+		return cause{"08001", protocol.Config, "there is no such socket, or it may not be opened",
+			`Check "host" and "port".`}
 	case errors.Is(err, pgconn.ErrStandbyConnection), errors.Is(err, pgconn.ErrPrimaryConnection):
 		return cause{"08004", protocol.Config, firstLine(unwrapAll(err)),
 			`Change "host", or targetServerType in "jdbc_url_params".`}
@@ -171,8 +173,8 @@ func networkCause(err error) cause {
 	}
 	var connecting *pgconn.ConnectError
 	early := errors.As(err, &connecting)
-	timeout := pgconn.Timeout(err) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) ||
-		errors.Is(err, syscall.ETIMEDOUT)
+	timeout := pgconn.Timeout(err) || errors.Is(err, context.DeadlineExceeded) ||
+		errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, syscall.ETIMEDOUT)
 	switch {
 	case timeout && early:
 		return cause{"08001", protocol.Transient, "the server did not answer in time", reach}

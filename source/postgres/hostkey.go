@@ -37,8 +37,8 @@ func hostKeyCheck(setting string) (ssh.HostKeyCallback, []string, error) {
 			if err != nil {
 				return nil, nil, &protocol.Error{Kind: protocol.Config,
 					Message: `Setting "tunnel_method.ssh_host_key" cannot be read.`,
-					Hint: `Give the SSH server's line from known_hosts, for example what "ssh-keyscan bastion.example.com" ` +
-						`prints, or a fingerprint that begins with "SHA256:".`, Err: err}
+					Hint: `Give the SSH server's line from known_hosts, for example what ` +
+						`"ssh-keyscan bastion.example.com" prints, or a fingerprint that begins with "SHA256:".`, Err: err}
 			}
 			keys = append(keys, key)
 			algorithms = append(algorithms, keyAlgorithms(key.Type())...)
@@ -53,9 +53,10 @@ func hostKeyCheck(setting string) (ssh.HostKeyCallback, []string, error) {
 			return nil
 		}
 		return &protocol.Error{Kind: protocol.Config,
-			Message: fmt.Sprintf("The SSH server at %s has another key than the one configured: it showed a key of type %s "+
-				"with fingerprint %s.", host, key.Type(), ssh.FingerprintSHA256(key)),
-			Hint: `Nothing was sent to it. If the server's key was changed on purpose, change "tunnel_method.ssh_host_key".`}
+			Message: fmt.Sprintf("The SSH server at %s has another key than the one configured: it showed a key "+
+				"of type %s with fingerprint %s.", host, key.Type(), ssh.FingerprintSHA256(key)),
+			Hint: `Nothing was sent to it. If the server's key was changed on purpose, change ` +
+				`"tunnel_method.ssh_host_key".`}
 	}, algorithms, nil
 }
 

@@ -205,8 +205,8 @@ func (s *Server) warnPlain(ctx context.Context, conn *pgconn.PgConn) {
 		return
 	}
 	s.plain.Do(func() {
-		slog.WarnContext(ctx, "Connections to the database are not encrypted: the server does not offer TLS to this user. "+
-			"Turn it on there and choose ssl_mode require, or choose disable if this is intended.")
+		slog.WarnContext(ctx, "Connections to the database are not encrypted: the server does not offer TLS to this "+
+			"user. Turn it on there and choose ssl_mode require, or choose disable if this is intended.")
 	})
 }
 

@@ -30,11 +30,11 @@ var shape = []config.Setting{
 // work holds the settings that long reads need. Settings of the user's own go before these.
 var work = []config.Setting{
 	{Name: "statement_timeout", Value: "0"},
-	{Name: "lock_timeout", Value: "5min"},                     // someone who locks a table for longer is worth an error that names it
+	{Name: "lock_timeout", Value: "5min"},                     // a table locked for longer is worth an error
 	{Name: "idle_in_transaction_session_timeout", Value: "0"}, // the reader is idle while stdout is full
 	{Name: "transaction_timeout", Value: "0"},                 // PostgreSQL 17
-	{Name: "jit", Value: "off"},                               // compiling costs more than a scan without expressions gains
-	{Name: "max_parallel_workers_per_gather", Value: "0"},     // ranges are read in parallel already, and keep their order
+	{Name: "jit", Value: "off"},                               // compiling costs more than a plain scan gains
+	{Name: "max_parallel_workers_per_gather", Value: "0"},     // ranges are read in parallel already
 	{Name: "synchronize_seqscans", Value: "off"},              // a scan begins at the first page
 }
 
@@ -146,8 +146,8 @@ func (s *Server) explainBegin(err error, snapshot bool, done int) error {
 		e.Hint = "The connection that holds it was lost, or a pooler gave the connections different servers."
 	case done <= len(s.settings):
 		e.Kind = protocol.Config
-		e.Message = fmt.Sprintf("The server refuses the setting %q. State code: %s; Message: %s.", s.settings[done-1].Name,
-			said.Code, said.Message)
+		e.Message = fmt.Sprintf("The server refuses the setting %q. State code: %s; Message: %s.",
+			s.settings[done-1].Name, said.Code, said.Message)
 		e.Hint = `Change options (or currentSchema) in "jdbc_url_params".`
 	default:
 		return Explain(err, "begin a transaction")

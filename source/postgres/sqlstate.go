@@ -12,7 +12,8 @@ var states = map[string]cause{
 	"08P01": {kind: protocol.Config, hint: poolerHint},
 	"0A000": {kind: protocol.Config},
 	"22":    {kind: protocol.Config}, // a stored value or an expression of a view
-	"22021": {kind: protocol.Config, hint: "A stored text is not valid in the database's encoding. Mend the row, or leave the column out."},
+	"22021": {kind: protocol.Config, hint: "A stored text is not valid in the database's encoding. Mend the row, or " +
+		"leave the column out."},
 	"22P05": {kind: protocol.Config, hint: "A stored text has no form in UTF-8. Mend the row, or leave the column out."},
 	"25006": {kind: protocol.Transient},
 	"25P02": {kind: protocol.System},
@@ -34,16 +35,16 @@ var states = map[string]cause{
 	"42703": {kind: protocol.Config, hint: "A column was dropped or renamed: refresh the schema of the connection."},
 	"42P01": {kind: protocol.Config, hint: "A table was dropped or renamed: refresh the schema of the connection."},
 	"53":    {kind: protocol.Transient},
-	"53300": {kind: protocol.Transient, hint: `Lower "max_db_connections", or raise max_connections on the server or the ` +
-		`user's CONNECTION LIMIT.`},
+	"53300": {kind: protocol.Transient, hint: `Lower "max_db_connections", or raise max_connections on the server or ` +
+		`the user's CONNECTION LIMIT.`},
 	"53400": {kind: protocol.Config, hint: "Raise the limit that the message names on the server."},
 	"55":    {kind: protocol.Transient},
 	"55000": {kind: protocol.Config},
-	"55006": {kind: protocol.Transient, hint: "An earlier run may still be ending; if this stays, another program uses it."},
+	"55006": {kind: protocol.Transient, hint: "An earlier run may still be ending; if it stays, another program uses it."},
 	"55P03": {kind: protocol.Transient, hint: "Another session holds a lock on the table, for example a migration."},
 	"57":    {kind: protocol.Transient},
-	"57014": {kind: protocol.Transient, hint: "The server or an administrator cancelled the statement: see statement_timeout of " +
-		"the user, or, on a standby, max_standby_streaming_delay and hot_standby_feedback."},
+	"57014": {kind: protocol.Transient, hint: "The server or an administrator cancelled the statement: see " +
+		"statement_timeout of the user, or, on a standby, max_standby_streaming_delay and hot_standby_feedback."},
 	"57P03": {kind: protocol.Transient, hint: "The server is starting up or shutting down."},
 	"57P04": {kind: protocol.Config, hint: "The database was dropped."},
 	"58":    {kind: protocol.Transient},
@@ -56,8 +57,8 @@ var states = map[string]cause{
 
 const (
 	poolerHint  = "A connection pooler or proxy may stand before the database: connect to the server itself."
-	standbyHint = "On a standby, queries are cancelled when they stand in the way of replay: set hot_standby_feedback = on " +
-		"there, or raise max_standby_streaming_delay."
+	standbyHint = "On a standby, queries are cancelled when they stand in the way of replay: set hot_standby_feedback " +
+		"= on there, or raise max_standby_streaming_delay."
 )
 
 // stateCause is the row for code, else the one for its class, else a fault of the connector.

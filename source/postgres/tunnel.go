@@ -206,8 +206,8 @@ func sshKey(text, passphrase []byte) (ssh.Signer, error) {
 // errTunnelLost says that the tunnel itself is no more.
 var errTunnelLost = errors.New("the SSH connection was lost")
 
-const tunnelHint = `Check "tunnel_method.tunnel_host" and "tunnel_method.tunnel_port", and that the SSH server accepts ` +
-	`connections from this connector's address.`
+const tunnelHint = `Check "tunnel_method.tunnel_host" and "tunnel_method.tunnel_port", and that the SSH server ` +
+	`accepts connections from this connector's address.`
 
 // tunnelUnreachable words why there is no connection to the SSH server.
 func tunnelUnreachable(ctx context.Context, address string, err error) error {
@@ -215,8 +215,8 @@ func tunnelUnreachable(ctx context.Context, address string, err error) error {
 		return ctx.Err()
 	}
 	c := networkCause(err)
-	return &protocol.Error{Kind: c.kind, Message: "The SSH server at " + address + " cannot be reached: " + c.what + ".",
-		Hint: tunnelHint, Err: err}
+	return &protocol.Error{Kind: c.kind, Hint: tunnelHint, Err: err,
+		Message: "The SSH server at " + address + " cannot be reached: " + c.what + "."}
 }
 
 // tunnelRefused words why the SSH server let nobody in; verified says whether it had shown the right key before,
@@ -229,13 +229,14 @@ func tunnelRefused(ctx context.Context, address string, err error, verified bool
 	case errors.Is(ctx.Err(), context.Canceled):
 		return ctx.Err()
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return &protocol.Error{Kind: protocol.Transient, Message: "The SSH server at " + address + " did not answer in time.",
-			Hint: tunnelHint, Err: err}
+		return &protocol.Error{Kind: protocol.Transient, Hint: tunnelHint, Err: err,
+			Message: "The SSH server at " + address + " did not answer in time."}
 	case isNetwork(err):
 		return &protocol.Error{Kind: protocol.Transient, Err: err, Hint: tunnelHint,
 			Message: "The SSH server at " + address + " closed the connection before the login was done."}
 	case verified:
-		return &protocol.Error{Kind: protocol.Config, Message: "The SSH server at " + address + " refused the login.", Err: err,
+		return &protocol.Error{Kind: protocol.Config, Err: err,
+			Message: "The SSH server at " + address + " refused the login.",
 			Hint: `Check "tunnel_method.tunnel_user" and the key or password; the public key must be in the user's ` +
 				`authorized_keys file on that server.`}
 	}

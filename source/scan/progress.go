@@ -3,7 +3,6 @@ package scan
 import (
 	"fmt"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -12,27 +11,25 @@ import (
 	"source-postgres/source/state"
 )
 
-// A task is one statement's worth of a stream.
-type task struct {
-	p     *progress
-	where string      // SQL condition; empty: every row
-	done  state.Range // what has been read when the task is; empty for rows read once more
-}
-
-// A progress is how far a stream has come in this sync. Workers share it: done and left are guarded by the Writer's lock,
-// under which Checkpoint calls take.
+// A progress is how far a stream has come in this sync. The first group of fields is set by open and fixed while the stream is
+// read; the second is guarded by the Writer's lock, under which Checkpoint calls take; the third is for all workers.
 type progress struct {
 	*plan.Stream
-	w *protocol.Writer
-
-	tasks    []task
+	w        *protocol.Writer
+	interval time.Duration
+	from     state.Stream // where this attempt goes on
+	mark     state.Mark   // of this attempt
+	first    state.Mark   // of the attempt that began the pass
 	filenode uint64
-	snapshot string // of the first attempt
-	done     state.Blocks
-	left     int
+	since    state.Stream // the pass is over what has changed since; nil: over everything
+	then     state.Stream // what holds when the stream has been read; nil for a full refresh
+	began    time.Time
 
-	start     sync.Once
-	began     time.Time
+	done    state.Blocks
+	left    int   // tasks
+	unsaved int64 // rows since the last state
+	saved   time.Time
+
 	started   atomic.Bool
 	complete  atomic.Bool
 	rewritten atomic.Bool
@@ -41,80 +38,36 @@ type progress struct {
 	failure   atomic.Pointer[protocol.Error]
 }
 
-// plan makes the tasks: the ranges not read yet, and, where an earlier attempt read others under an older snapshot, the rows
-// of those that were written since. now is this sync's snapshot.
-func (p *progress) plan(now Snapshot) {
-	p.tasks, p.snapshot, p.done = nil, now.Text, nil
-	if !p.Paged || p.Done || len(p.Columns) == 0 {
-		p.tasks = []task{{p: p, done: state.Range{From: 0, To: state.End}}}
-		p.left = 1
-		return
+// missing is what is left to be read of the table.
+func (p *progress) missing() state.Blocks {
+	if pass, ok := p.from.(*state.Ctid); ok {
+		return pass.Done.Missing()
 	}
-	storage := p.Table.Storage
-	p.filenode = storage.Filenode
-	if p.From != nil {
-		p.done = p.From.Done
-		p.planAgain(now)
-	}
-	for _, r := range plan.Ranges(storage, p.done.Missing()) {
-		p.tasks = append(p.tasks, task{p: p, where: inBlocks(r), done: r})
-	}
-	p.left = len(p.tasks)
+	return state.Blocks(nil).Missing()
 }
 
-// planAgain adds the tasks for rows in finished ranges that were written since the attempt that finished them: an update may
-// have moved a row there from a range that is still to be read.
-func (p *progress) planAgain(now Snapshot) {
-	then, err := ParseSnapshot(p.From.Snapshot)
-	if err != nil {
-		slog.Warn("the state does not say under which snapshot it was written: rows that were updated between the two "+
-			"attempts may be missing until the next full refresh", "stream", p.Descriptor)
-		return
+// begin reports that the stream is being read; of a stream that starts over it has been reported before.
+func (p *progress) begin() error {
+	if p.started.Swap(true) {
+		return nil
 	}
-	p.snapshot = then.Text
-	condition, none := now.writtenSince(then.Xmin)
-	if none {
-		return
+	p.began, p.saved = time.Now(), time.Now()
+	p.logged.Store(p.began.Unix())
+	var rows, bytes int64
+	if s := p.Table.Storage; s != nil {
+		rows, bytes = s.Rows, s.Bytes
 	}
-	for _, r := range plan.Ranges(p.Table.Storage, p.done) {
-		where := inBlocks(r)
-		if condition != "" && where != "" {
-			where += " AND "
-		}
-		p.tasks = append(p.tasks, task{p: p, where: where + condition})
+	slog.Info("stream begins", "stream", p.Descriptor, "rows_in_table", rows, "bytes_in_table", bytes)
+	if err := p.w.Status(p.Descriptor, protocol.Started); err != nil {
+		return err
 	}
-}
-
-// inBlocks is the SQL condition for the rows in r. From version 14 on the server reads just these blocks for it.
-func inBlocks(r state.Range) string {
-	switch {
-	case r.From == 0 && r.To >= state.End:
-		return ""
-	case r.To >= state.End:
-		return fmt.Sprintf("ctid >= '(%d,0)'", r.From)
+	// How much a stream will send is only known where it sends everything.
+	if rows > 0 && p.from == nil {
+		if err := p.w.Estimate(p.Descriptor, rows, bytes); err != nil {
+			return err
+		}
 	}
-	return fmt.Sprintf("ctid >= '(%d,0)' AND ctid < '(%d,0)'", r.From, r.To)
-}
-
-// begin reports, once, that the stream is being read.
-func (p *progress) begin() (err error) {
-	p.start.Do(func() {
-		p.began = time.Now()
-		p.logged.Store(p.began.Unix())
-		p.started.Store(true)
-		var rows, bytes int64
-		if s := p.Table.Storage; s != nil {
-			rows, bytes = s.Rows, s.Bytes
-		}
-		slog.Info("stream begins", "stream", p.Descriptor, "rows_estimated", rows, "ranges", len(p.tasks))
-		if err = p.w.Status(p.Descriptor, protocol.Started); err == nil && rows > 0 {
-			err = p.w.Estimate(p.Descriptor, rows, bytes)
-		}
-		if err == nil {
-			err = p.w.Status(p.Descriptor, protocol.Running)
-		}
-	})
-	return err
+	return p.w.Status(p.Descriptor, protocol.Running)
 }
 
 // read notes rows that have been read, and logs how the stream comes on, every progressInterval.
@@ -125,7 +78,7 @@ func (p *progress) read(rows int64) {
 		return
 	}
 	args := []any{"stream", p.Descriptor, "rows", total, "rows_per_second", int64(float64(total) / now.Sub(p.began).Seconds())}
-	if s := p.Table.Storage; s != nil && s.Rows > 0 {
+	if s := p.Table.Storage; s != nil && s.Rows > 0 && p.from == nil {
 		args = append(args, "percent_estimated", min(100*total/s.Rows, 100))
 	}
 	slog.Info("stream goes on", args...)
@@ -134,14 +87,20 @@ func (p *progress) read(rows int64) {
 // progressInterval is the time between two progress logs of a stream, in seconds.
 const progressInterval = 30
 
-// finish notes that t has been read and writes the state that says so, after t's records. The last task completes the stream.
-func (p *progress) finish(e *protocol.Emitter, t task) error {
+// finish notes that t and its rows have been read and writes the state that says so, after its records. The last task
+// completes the stream. A search for changes that finds none says so only now and then.
+func (p *progress) finish(e *protocol.Emitter, t task, rows int64) error {
 	last := false
-	err := e.Checkpoint(func() protocol.State {
+	err := e.Checkpoint(func() *protocol.State {
 		p.done = p.done.Add(t.done)
+		p.unsaved += rows
 		p.left--
 		last = p.left == 0
-		return state.Message(p.Descriptor, p.state(last))
+		if !last && p.since != nil && p.unsaved == 0 && time.Since(p.saved) < p.interval {
+			return nil
+		}
+		p.unsaved, p.saved = 0, time.Now()
+		return p.message(p.state(last))
 	})
 	if err != nil || !last {
 		return err
@@ -152,21 +111,30 @@ func (p *progress) finish(e *protocol.Emitter, t task) error {
 	return p.w.Status(p.Descriptor, protocol.Complete)
 }
 
-func (p *progress) state(finished bool) state.Stream {
-	if !p.Paged {
+func (p *progress) message(s state.Stream) *protocol.State {
+	m := state.Message(p.Descriptor, s)
+	return &m
+}
+
+// state is where the stream stands; last says that it has been read.
+func (p *progress) state(last bool) state.Stream {
+	switch {
+	case last && p.then != nil:
+		return p.then
+	case !p.Paged || len(p.Columns) == 0:
 		return &state.Whole{SyncID: p.SyncID}
 	}
-	s := &state.Ctid{Filenode: p.filenode, Done: p.done, Snapshot: p.snapshot, Finished: finished}
-	if finished {
-		s.SyncID = p.SyncID
+	s := &state.Ctid{Mark: p.first, Filenode: p.filenode, Done: p.done, Since: p.since, Then: p.then}
+	if last {
+		s.Done, s.Finished, s.SyncID = state.Blocks{{From: 0, To: state.End}}, true, p.SyncID
 	}
 	return s
 }
 
-// restart forgets what has been read: the blocks are others now.
+// restart forgets what has been read in this sync: the blocks are others now.
 func (p *progress) restart() {
 	p.rewritten.Store(false)
-	p.From = nil
+	p.from = p.since
 }
 
 // fail notes why the stream cannot be read; the first reason stays.

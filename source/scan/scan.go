@@ -7,8 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
 	"golang.org/x/sync/errgroup"
 
 	"source-postgres/protocol"
@@ -20,49 +20,21 @@ import (
 // rewrites is how often a stream is begun anew because its table was rewritten while it was read.
 const rewrites = 5
 
-// A Session is an open transaction on the server; all that a scan reads is seen as of its snapshot.
-type Session struct {
-	Server   *postgres.Server
-	Conn     *pgconn.PgConn
-	Snapshot Snapshot
+// Options say how a scan goes about it.
+type Options struct {
+	Workers  int           // the most connections at a time, the session's among them
+	Interval time.Duration // the longest time between two states of a stream that sends records or is being searched for some
 }
 
-// Open connects and begins the transaction. The caller closes Conn.
-func Open(ctx context.Context, server *postgres.Server) (*Session, error) {
-	conn, err := server.Connect(ctx)
-	if err != nil {
-		return nil, err
-	}
-	s := &Session{Server: server, Conn: conn}
-	if err := s.Begin(ctx); err != nil {
-		postgres.Close(conn)
-		return nil, err
-	}
-	return s, nil
-}
-
-// Begin ends the transaction, if there is one, and begins another with a new snapshot.
-func (s *Session) Begin(ctx context.Context) error {
-	if err := s.Server.Rollback(ctx, s.Conn); err != nil {
-		return err
-	}
-	if err := s.Server.Begin(ctx, s.Conn, ""); err != nil {
-		return err
-	}
-	var err error
-	s.Snapshot, err = CurrentSnapshot(ctx, s.Conn)
-	return err
-}
-
-// Run reads the streams with at most workers connections, Conn among them, and writes their records, states and statuses. A
-// stream that cannot be read does not stop the others; the errors of all of them are joined in the order of the streams. When
-// Run returns every stream has its terminal status.
-func Run(ctx context.Context, s *Session, streams []*plan.Stream, workers int, w *protocol.Writer) error {
+// Run reads the streams and writes their records, states and statuses. A stream that cannot be read does not stop the others;
+// the errors of all of them are joined in the order of the streams. When Run returns every stream that was begun has its
+// terminal status.
+func Run(ctx context.Context, s *Session, streams []*plan.Stream, o Options, w *protocol.Writer) error {
 	all := make([]*progress, len(streams))
 	for i, stream := range streams {
-		all[i] = &progress{Stream: stream, w: w}
+		all[i] = &progress{Stream: stream, from: stream.From, interval: o.Interval, w: w}
 	}
-	err := runRounds(ctx, s, all, workers, w)
+	err := runRounds(ctx, s, all, o.Workers, w)
 	var errs []error
 	for _, p := range all {
 		errs = append(errs, p.end(err))
@@ -81,7 +53,7 @@ func runRounds(ctx context.Context, s *Session, all []*progress, workers int, w 
 		var again []*progress
 		var tables []*catalog.Table
 		for _, p := range round {
-			if p.rewritten.Load() {
+			if p.rewritten.Load() && p.failure.Load() == nil {
 				slog.Warn("the table was rewritten while it was read; the stream starts over", "stream", p.Descriptor)
 				p.restart()
 				again = append(again, p)
@@ -107,55 +79,50 @@ func runRounds(ctx context.Context, s *Session, all []*progress, workers int, w 
 	return nil
 }
 
-// runRound works off the tasks of the streams.
+// runRound reads each stream once.
 func runRound(ctx context.Context, s *Session, round []*progress, workers int, w *protocol.Writer) error {
-	tasks := make(chan task, 64)
-	count := 0
-	for _, p := range round {
-		p.plan(s.Snapshot)
-		count += len(p.tasks)
-	}
-	workers = max(min(workers, count), 1)
-	sharing := ""
+	workers = max(min(workers, shares(round)), 1)
+	snapshot := ""
 	if workers > 1 {
 		var err error
-		if sharing, err = export(ctx, s.Conn); err != nil {
-			return postgres.Explain(err, "share the snapshot between connections")
+		if snapshot, err = s.export(ctx); err != nil {
+			return err
 		}
 	}
+	queue := newQueue(round)
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error {
-		defer close(tasks)
-		for _, p := range round {
-			for _, t := range p.tasks {
-				select {
-				case tasks <- t:
-				case <-ctx.Done():
-					return nil
-				}
-			}
-		}
-		return nil
-	})
 	for i := range workers {
 		group.Go(func() (err error) {
 			defer protocol.Recover(&err)
+			defer queue.stopOn(&err)
 			if i == 0 {
-				return newWorker(s.Conn, w).run(ctx, tasks)
+				return newWorker(s.Conn, s, queue, w).run(ctx)
 			}
-			return runShared(ctx, s.Server, sharing, w, tasks)
+			return runShared(ctx, s, snapshot, queue, w)
 		})
 	}
 	return group.Wait()
 }
 
-// runShared is a worker with a connection of its own in the shared snapshot. Without one more connection there is one worker
-// less; the others do its work.
-func runShared(ctx context.Context, server *postgres.Server, snapshot string, w *protocol.Writer, tasks <-chan task) error {
-	conn, err := server.Connect(ctx)
+// shares is into how many pieces the work can be cut at the most.
+func shares(round []*progress) int {
+	n := 0
+	for _, p := range round {
+		n++
+		if p.Paged {
+			n += len(plan.Ranges(p.Table.Storage, p.missing())) - 1
+		}
+	}
+	return n
+}
+
+// runShared is a worker with a connection of its own in the shared snapshot. If that cannot be opened there is one worker less,
+// and the others do its work.
+func runShared(ctx context.Context, s *Session, snapshot string, queue *queue, w *protocol.Writer) error {
+	conn, err := s.Server.Connect(ctx)
 	if err == nil {
 		defer postgres.Close(conn)
-		err = server.Begin(ctx, conn, snapshot)
+		err = s.Server.Begin(ctx, conn, snapshot)
 	}
 	if err != nil {
 		if ctx.Err() == nil {
@@ -163,14 +130,5 @@ func runShared(ctx context.Context, server *postgres.Server, snapshot string, w 
 		}
 		return nil
 	}
-	return newWorker(conn, w).run(ctx, tasks)
-}
-
-func export(ctx context.Context, conn *pgconn.PgConn) (string, error) {
-	var id string
-	err := postgres.Query(ctx, conn, "SELECT pg_export_snapshot()", nil, func(v [][]byte) error {
-		id = string(v[0])
-		return nil
-	})
-	return id, err
+	return newWorker(conn, s, queue, w).run(ctx)
 }

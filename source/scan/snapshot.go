@@ -1,14 +1,9 @@
 package scan
 
 import (
-	"context"
 	"fmt"
 	"strconv"
 	"strings"
-
-	"github.com/jackc/pgx/v5/pgconn"
-
-	"source-postgres/source/postgres"
 )
 
 // A Snapshot is what a transaction can see, in the terms of txid_current_snapshot: 64-bit transaction numbers, the epoch
@@ -16,19 +11,6 @@ import (
 type Snapshot struct {
 	Xmin, Xmax uint64
 	Text       string // xmin:xmax:xip_list
-}
-
-// CurrentSnapshot is the snapshot of conn's transaction. It works on a standby too, and does not use up a transaction number.
-func CurrentSnapshot(ctx context.Context, conn *pgconn.PgConn) (Snapshot, error) {
-	var s Snapshot
-	err := postgres.Query(ctx, conn, "SELECT txid_current_snapshot()", nil, func(v [][]byte) (err error) {
-		s, err = ParseSnapshot(string(v[0]))
-		return err
-	})
-	if err != nil {
-		return s, postgres.Explain(err, "read the snapshot")
-	}
-	return s, nil
 }
 
 // ParseSnapshot reads the text of a snapshot.
@@ -48,19 +30,31 @@ func ParseSnapshot(text string) (Snapshot, error) {
 	return Snapshot{Xmin: xmin, Xmax: xmax, Text: text}, nil
 }
 
-// writtenSince is the SQL condition for rows whose version was written by a transaction from number since on, as far as s can
-// see them; "" stands for all rows, and none reports that there can be no such row.
+// noRow is the SQL condition that no row fulfils; everyRow (no condition at all) the one that every row does.
+const (
+	noRow    = "false"
+	everyRow = ""
+)
+
+// writtenSince is the SQL condition for rows whose version was written by a transaction with the number since or a later one,
+// as far as s can see them.
 //
-// A row shows the lower 32 bits of its transaction's number. Within one turn of that counter the distance from since, modulo
-// 2^32, is exact; a row frozen in an earlier turn may be taken for a newer one, never the other way about: rows may come twice,
-// none is missed. The end is Xmax, not what was in progress: rows of subtransactions carry numbers of their own.
-func (s Snapshot) writtenSince(since uint64) (condition string, none bool) {
-	if s.Xmax <= since {
-		return "", true
+// A row shows the lower 32 bits of its transaction's number, and age(xmin) how far those lie back, modulo 2^32. Within one turn
+// of that counter the distance is exact; a row frozen in an earlier turn may be taken for a newer one, never the other way
+// about: rows may come twice, none is missed. What was in progress does not matter: rows of subtransactions carry numbers of
+// their own, which no snapshot lists. Source: PostgreSQL documentation, Transaction IDs and Snapshots.
+func (s Snapshot) writtenSince(since uint64) string {
+	const turn = uint64(1) << 32
+	if since%turn < 3 && since > turn {
+		since -= since%turn + 1 // 0 to 2 are no transactions, and age makes an exception of them
 	}
-	turn := uint64(1) << 32
-	if s.Xmax-since >= turn {
-		return "", false
+	switch {
+	case s.Xmax <= since:
+		return noRow
+	case s.Xmax-since < turn/4: // age is signed, and counts from a moment that may be later than s
+		return fmt.Sprintf("age(xmin) BETWEEN 0 AND (SELECT age('%d'::xid))", since%turn)
+	case s.Xmax-since < turn:
+		return fmt.Sprintf("((xmin::text::bigint - %d) & %d) < %d", since%turn, turn-1, s.Xmax-since)
 	}
-	return fmt.Sprintf("((xmin::text::bigint - %d) & %d) < %d", since%turn, turn-1, s.Xmax-since), false
+	return everyRow
 }

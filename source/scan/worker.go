@@ -1,61 +1,93 @@
 package scan
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"source-postgres/protocol"
 	"source-postgres/source/postgres"
+	"source-postgres/source/state"
 )
 
-// A worker reads tasks with one connection, which is in a transaction of the shared snapshot.
+// A worker reads tasks with one connection, which is in a transaction of the session's snapshot.
 type worker struct {
-	conn            *pgconn.PgConn
-	emit            *protocol.Emitter
-	w               *protocol.Writer
+	conn    *pgconn.PgConn
+	session *Session
+	queue   *queue
+	emit    *protocol.Emitter
+	w       *protocol.Writer
+
 	object, changes []byte // reused for every row
 }
 
-func newWorker(conn *pgconn.PgConn, w *protocol.Writer) *worker {
-	return &worker{conn: conn, w: w, emit: w.Emitter()}
+func newWorker(conn *pgconn.PgConn, s *Session, q *queue, w *protocol.Writer) *worker {
+	return &worker{conn: conn, session: s, queue: q, w: w, emit: w.Emitter()}
 }
 
-// run reads tasks until there are none. An error is one that stops every worker; what concerns one stream only is noted there.
+// run works until the queue is empty. An error is one that stops every worker; what concerns one stream only is noted there.
 //
-// Each task is rolled back to a savepoint when it is done: that gives back the lock on its table, and keeps the transaction,
-// and with it the snapshot, when a statement fails.
-func (w *worker) run(ctx context.Context, tasks <-chan task) error {
+// After each piece of work the transaction is rolled back to a savepoint: that gives back the lock on the table, and keeps the
+// transaction, and with it the snapshot, when a statement fails.
+func (w *worker) run(ctx context.Context) error {
 	if err := postgres.Exec(ctx, w.conn, "SAVEPOINT task"); err != nil {
 		return postgres.Explain(err, "begin to read")
 	}
-	for t := range tasks {
-		if t.p.failure.Load() != nil || t.p.rewritten.Load() {
+	for {
+		t, p := w.queue.next()
+		var err error
+		switch {
+		case p != nil:
+			err = w.begin(ctx, p)
+		case t.p == nil:
+			return nil
+		case t.p.failure.Load() != nil || t.p.rewritten.Load():
 			continue
+		default:
+			p, err = t.p, w.task(ctx, t)
 		}
-		err := w.task(ctx, t)
 		if err == nil {
 			continue
 		}
 		if ctx.Err() != nil || w.conn.IsClosed() || w.w.Err() != nil {
 			return err
 		}
-		t.p.fail(w.explain(err, t.p))
+		p.fail(explain(err, p))
 		if err := w.emit.Flush(); err != nil {
 			return err
 		}
-		if err := postgres.Exec(ctx, w.conn, "ROLLBACK TO SAVEPOINT task"); err != nil {
+		if err := postgres.Exec(ctx, w.conn, rollback); err != nil {
 			return postgres.Explain(err, "go on after an error")
 		}
 	}
+}
+
+const rollback = "ROLLBACK TO SAVEPOINT task"
+
+// begin opens a stream and hands its tasks to all workers.
+func (w *worker) begin(ctx context.Context, p *progress) (err error) {
+	var tasks []task
+	defer func() { w.queue.opened(tasks) }()
+	if err := p.begin(); err != nil {
+		return err
+	}
+	opened, err := w.open(ctx, w.session, p)
+	if err != nil {
+		return err
+	}
+	if err := postgres.Exec(ctx, w.conn, rollback); err != nil {
+		return postgres.Explain(err, fmt.Sprintf("read table %s", p.Descriptor))
+	}
+	tasks = opened
 	return nil
 }
 
 // explain puts an error about one stream into words.
-func (w *worker) explain(err error, p *progress) *protocol.Error {
+func explain(err error, p *progress) *protocol.Error {
 	e := &protocol.Error{}
 	if !errors.As(err, &e) {
 		e = &protocol.Error{Kind: protocol.System, Message: fmt.Sprintf("Stream %s: %v.", p.Descriptor, err), Err: err}
@@ -67,13 +99,11 @@ func (w *worker) explain(err error, p *progress) *protocol.Error {
 
 func (w *worker) task(ctx context.Context, t task) error {
 	p := t.p
-	if err := p.begin(); err != nil {
-		return err
+	if t.query == "" {
+		return p.finish(w.emit, t, 0)
 	}
-	if p.Done || len(p.Columns) == 0 {
-		return p.finish(w.emit, t)
-	}
-	if err := w.read(ctx, t); err != nil {
+	rows, err := w.read(ctx, t)
+	if err != nil {
 		return err
 	}
 	if p.Paged {
@@ -85,19 +115,19 @@ func (w *worker) task(ctx context.Context, t task) error {
 			p.rewritten.Store(true)
 		}
 	}
-	if err := postgres.Exec(ctx, w.conn, "ROLLBACK TO SAVEPOINT task"); err != nil {
+	if err := postgres.Exec(ctx, w.conn, rollback); err != nil {
 		return postgres.Explain(err, fmt.Sprintf("read table %s", p.Descriptor))
 	}
 	if p.rewritten.Load() {
 		return w.emit.Flush()
 	}
-	return p.finish(w.emit, t)
+	return p.finish(w.emit, t, rows)
 }
 
 // changed reports that a column is of another type than when the sync was planned: its values would be misread.
 func (p *progress) changed(fields []pgconn.FieldDescription) error {
-	for i, f := range fields {
-		if c := p.Columns[i]; f.DataTypeOID != c.WireOID {
+	for i, c := range p.Columns {
+		if fields[i].DataTypeOID != c.WireOID {
 			return &protocol.Error{Kind: protocol.Transient, Stream: &p.Descriptor,
 				Message: fmt.Sprintf("Column %q of table %s was given another type while the table was read.", c.Name, p.Descriptor),
 				Hint:    "The next attempt reads the table anew; refresh the source's schema if the type is to be another one there."}
@@ -106,58 +136,97 @@ func (p *progress) changed(fields []pgconn.FieldDescription) error {
 	return nil
 }
 
-// batch is how many rows are read between two looks at the clock.
-const batch = 4096
-
-// keep is the largest buffer for a row that is kept for the next one.
-const keep = 1 << 20
+const (
+	batch = 4096    // rows between two looks at the clock
+	keep  = 1 << 20 // the largest buffer for a row that is kept for the next one
+	// A read in the order of the cursor writes a state when so many bytes have been sent since the last one, or so much time
+	// has passed.
+	stateBytes    = 16 << 20
+	stateInterval = 10 * time.Second
+)
 
 // read hands every row of the task to the emitter.
-func (w *worker) read(ctx context.Context, t task) error {
+func (w *worker) read(ctx context.Context, t task) (int64, error) {
 	p := t.p
-	rows := w.conn.ExecParams(ctx, query(t), nil, nil, nil, p.Object.Formats())
+	formats := p.Object.Formats()
+	var marks *bookmark
+	if t.ordered {
+		formats = append(formats[:len(formats):len(formats)], 0)
+		marks = &bookmark{p: p, saved: time.Now()}
+	}
+	rows := w.conn.ExecParams(ctx, t.query, t.args, t.types, nil, formats)
 	if changed := p.changed(rows.FieldDescriptions()); changed != nil {
 		_, _ = rows.Close() // what it says matters no more
-		return changed
+		return 0, changed
 	}
-	count := int64(0)
+	count, looked := int64(0), int64(0)
 	for rows.NextRow() {
-		w.object, w.changes = p.Object.Append(w.object[:0], w.changes[:0], rows.Values())
-		if err := w.emit.Record(p.Header, w.object, w.changes); err != nil {
+		values := rows.Values()
+		w.object, w.changes = p.Object.Append(w.object[:0], w.changes[:0], values[:len(p.Columns)])
+		err := w.emit.Record(p.Header, w.object, w.changes)
+		if err == nil && marks != nil {
+			err = marks.row(w.emit, values[len(p.Columns)], len(w.object))
+		}
+		if err != nil {
 			postgres.Abandon(w.conn) // the rest of the rows is not wanted
-			return err
+			return count, err
 		}
 		if cap(w.object) > keep {
 			w.object = nil
 		}
-		if count++; count == batch {
-			p.read(count)
-			count = 0
+		if count++; count-looked == batch {
+			p.read(batch)
+			looked = count
 		}
 	}
-	p.read(count)
+	p.read(count - looked)
 	if _, err := rows.Close(); err != nil {
-		return postgres.Explain(err, fmt.Sprintf("read table %s", p.Descriptor))
+		return count, postgres.Explain(err, fmt.Sprintf("read table %s", p.Descriptor))
 	}
-	return nil
+	if marks != nil {
+		marks.end()
+	}
+	return count, nil
 }
 
-// query is the statement of the task. The parts of a table are read through the table itself: who may read a partitioned table
-// need not be allowed to read its partitions.
-func query(t task) string {
-	var sql strings.Builder
-	sql.WriteString("SELECT ")
-	for i, c := range t.p.Columns {
-		if i > 0 {
-			sql.WriteString(", ")
-		}
-		sql.WriteString(postgres.Quote(c.Name))
+// A bookmark follows a read in the order of the cursor, so that it can be gone on with from the middle.
+type bookmark struct {
+	p     *progress
+	value []byte // the greatest cursor so far, as the server's text; empty before there is one
+	count int64  // rows with that value
+	bytes int    // sent since the last state
+	saved time.Time
+	rows  int
+	fresh bool // value has changed since the last state
+}
+
+// row notes one row. cursor is nil for a row that does not move the bound on.
+func (b *bookmark) row(e *protocol.Emitter, cursor []byte, size int) error {
+	b.bytes += size
+	if cursor == nil {
+		return nil
 	}
-	sql.WriteString(" FROM ")
-	sql.WriteString(postgres.Quote(t.p.Table.Schema, t.p.Table.Name))
-	if t.where != "" {
-		sql.WriteString(" WHERE ")
-		sql.WriteString(t.where)
+	if b.count > 0 && bytes.Equal(b.value, cursor) {
+		b.count++
+	} else {
+		b.value, b.count, b.fresh = append(b.value[:0], cursor...), 1, true
 	}
-	return sql.String()
+	b.rows++
+	if !b.fresh || b.bytes < stateBytes && (b.rows%batch != 0 || time.Since(b.saved) < stateInterval) {
+		return nil
+	}
+	b.bytes, b.saved, b.fresh = 0, time.Now(), false
+	half := *b.p.then.(*state.Cursor)
+	b.p.reach(&half, b.value)
+	half.Partial = true
+	return e.Checkpoint(func() *protocol.State { return b.p.message(&half) })
+}
+
+// end gives the stream's last state the value that was reached.
+func (b *bookmark) end() {
+	if b.count > 0 {
+		then := b.p.then.(*state.Cursor)
+		b.p.reach(then, b.value)
+		then.Count = b.count
+	}
 }

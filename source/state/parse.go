@@ -56,7 +56,7 @@ func Parse(states []protocol.State) (*Set, error) {
 	return set, errors.Join(problems...)
 }
 
-// parseStream reads a stream_state and the namespace it names; absent, null and {} are no state.
+// parseStream reads a stream_state and the namespace it names; one that says nothing is nil.
 func parseStream(text json.RawMessage) (Stream, string, error) {
 	if len(text) == 0 || string(text) == "null" {
 		return nil, "", nil
@@ -65,41 +65,6 @@ func parseStream(text json.RawMessage) (Stream, string, error) {
 	if err := json.Unmarshal(text, &sh); err != nil {
 		return nil, "", fmt.Errorf("parse state: %w", err)
 	}
-	switch sh.Type {
-	case "":
-		return nil, sh.Namespace, nil
-	case typeWhole:
-		return &Whole{SyncID: sh.SyncID}, sh.Namespace, nil
-	case typeCtid:
-		s, err := sh.parseCtid()
-		return s, sh.Namespace, err
-	}
-	return nil, "", fmt.Errorf("it has the unknown state_type %q", sh.Type)
-}
-
-func (sh *shape) parseCtid() (Stream, error) {
-	s := &Ctid{Snapshot: sh.Snapshot, Finished: sh.Finished, SyncID: sh.SyncID}
-	if sh.Filenode == nil {
-		return nil, errors.New("it has no relation_filenode")
-	}
-	s.Filenode = *sh.Filenode
-	var block int64
-	var tuple int
-	if _, err := fmt.Sscanf(sh.Ctid, "(%d,%d)", &block, &tuple); err != nil || block < 0 || block >= End {
-		return nil, fmt.Errorf("its ctid %q is not of the form (block,tuple)", sh.Ctid)
-	}
-	if tuple >= lastTuple {
-		block++ // the whole block has been read
-	}
-	s.Done = s.Done.Add(Range{0, block})
-	for _, r := range sh.Ranges {
-		if r[0] < 0 || r[1] < r[0] || r[1] > End {
-			return nil, fmt.Errorf("its range %v is not one of blocks", r)
-		}
-		s.Done = s.Done.Add(Range{r[0], r[1]})
-	}
-	if s.Finished && !s.Done.Complete() {
-		return nil, errors.New("it says that it is finished, but blocks are missing")
-	}
-	return s, nil
+	s, err := sh.stream()
+	return s, sh.Namespace, err
 }

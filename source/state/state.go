@@ -1,27 +1,51 @@
 package state
 
 import (
-	"encoding/json"
-	"fmt"
-
 	"source-postgres/protocol"
 )
 
-// A Stream says where the reading of one stream stopped. It is one of *Ctid and *Whole.
+// A Stream says where the reading of one stream stopped. It is one of *Ctid, *Cursor, *Xmin and *Whole.
 type Stream interface {
 	stream()
 }
 
-// A Ctid is a pass through a table by ranges of blocks.
+// A Mark says of which table, in which cluster, and under which snapshot a state was written. A field that is empty was not
+// known: the states of Airbyte's connector have none of them.
+type Mark struct {
+	System   string // pg_control_system().system_identifier
+	OID      uint32 // the table's oid
+	Snapshot string // txid_current_snapshot(): xmin:xmax:xip_list, 64-bit
+}
+
+// A Ctid is a pass through a table by ranges of blocks. An attempt that goes on under another snapshot than the Mark's reads
+// the rows of finished ranges that were written since by their xmin: an update may have moved them there.
 type Ctid struct {
+	Mark
 	Filenode uint64 // catalog.Storage.Filenode when the pass began: block numbers mean nothing in other files
 	Done     Blocks // what has been read
-	// Snapshot is the pg_snapshot (xmin:xmax:xip_list, 64-bit) that the first attempt read under. Rows written since may lie
-	// in blocks that are done, so an attempt that goes on under another snapshot reads those again by their xmin.
-	// Empty in the states of Airbyte's connector.
-	Snapshot string
-	Finished bool   // the pass is over; only this mark says so
+	Finished bool   // the pass of a full refresh is over; only this mark says so
 	SyncID   *int64 // the sync that finished it, if the platform gives syncs a number
+	Since    Stream // the pass only reads what has changed since; nil: every row
+	Then     Stream // what holds when the pass is over; nil for a full refresh
+}
+
+// A Cursor is a stream read by a column of the user's choice: every row with a value up to Value has been read, as far as the
+// snapshot of the Mark showed it.
+type Cursor struct {
+	Mark
+	Field     string
+	Value     *string // in the form that records have; nil: no row had a value
+	Count     int64   // the rows with that very value; 0: not known
+	Partial   bool    // rows with that very value may be missing: the reading stopped among them
+	Time      int64   // when the snapshot was taken, by the server's clock, in seconds since 1970
+	OpenSince int64   // since when, at the latest, the oldest transaction of the snapshot has been open, likewise
+}
+
+// An Xmin is a stream read by the system column xmin: every row version of a transaction below Bound has been read. Bound has
+// 64 bits, the epoch included.
+type Xmin struct {
+	Mark
+	Bound uint64
 }
 
 // A Whole is a relation that can only be read in one go, and has been.
@@ -29,57 +53,26 @@ type Whole struct {
 	SyncID *int64
 }
 
-func (*Ctid) stream()  {}
-func (*Whole) stream() {}
+func (*Ctid) stream()   {}
+func (*Cursor) stream() {}
+func (*Xmin) stream()   {}
+func (*Whole) stream()  {}
 
-// shape is every key of a stream's state.
-type shape struct {
-	Version   int        `json:"version,omitempty"`
-	Type      string     `json:"state_type,omitempty"`
-	Name      string     `json:"stream_name,omitempty"`
-	Namespace string     `json:"stream_namespace,omitempty"`
-	Ctid      string     `json:"ctid,omitempty"`
-	Filenode  *uint64    `json:"relation_filenode,omitempty"`
-	Then      *struct{}  `json:"incremental_state,omitempty"`
-	Ranges    [][2]int64 `json:"ranges,omitempty"` // done beyond ctid: first block, block after the last
-	Snapshot  string     `json:"snapshot,omitempty"`
-	Finished  bool       `json:"finished,omitempty"`
-	SyncID    *int64     `json:"sync_id,omitempty"`
-}
-
-// The values of state_type.
-const (
-	typeCtid  = "ctid"
-	typeWhole = "full_refresh"
-)
-
-// lastTuple is the greatest tuple number that a ctid can be written with: (n,65535) is after every row of block n.
-const lastTuple = 65535
-
-// Message is the STREAM state of stream d. The state names the stream a second time, inside: some platforms hand states back
-// without the namespace.
-func Message(d protocol.StreamDescriptor, s Stream) protocol.State {
-	sh := shape{Version: 2, Name: d.Name, Namespace: d.Namespace}
+// MarkOf is the mark of s; the zero Mark if it has none.
+func MarkOf(s Stream) Mark {
 	switch s := s.(type) {
 	case *Ctid:
-		sh.Type = typeCtid
-		sh.Ctid = "(0,0)"
-		beyond := s.Done
-		if w := s.Done.watermark(); w > 0 {
-			sh.Ctid = fmt.Sprintf("(%d,%d)", w-1, lastTuple)
-			beyond = s.Done[1:]
-		}
-		for _, r := range beyond {
-			sh.Ranges = append(sh.Ranges, [2]int64{r.From, r.To})
-		}
-		sh.Filenode, sh.Then = &s.Filenode, &struct{}{}
-		sh.Snapshot, sh.Finished, sh.SyncID = s.Snapshot, s.Finished, s.SyncID
-	case *Whole:
-		sh.Type, sh.Finished, sh.SyncID = typeWhole, true, s.SyncID
+		return s.Mark
+	case *Cursor:
+		return s.Mark
+	case *Xmin:
+		return s.Mark
 	}
-	text, err := json.Marshal(sh)
-	if err != nil {
-		panic(err) // a struct of strings and numbers
-	}
+	return Mark{}
+}
+
+// Message is the STREAM state of stream d.
+func Message(d protocol.StreamDescriptor, s Stream) protocol.State {
+	text := marshal(d, s)
 	return protocol.State{Type: protocol.TypeStream, Stream: &protocol.StreamState{Descriptor: d, State: text}}
 }

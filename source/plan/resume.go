@@ -1,0 +1,104 @@
+package plan
+
+import (
+	"fmt"
+
+	"source-postgres/protocol"
+	"source-postgres/source/state"
+)
+
+// resume decides where the stream starts, and says so where it is not what the state asked for.
+func (p *Plan) resume(s *Stream, from state.Stream) *protocol.Error {
+	mark := state.MarkOf(from)
+	if mark.System != "" && s.System != "" && mark.System != s.System {
+		return &protocol.Error{
+			Message: fmt.Sprintf("The state of stream %s is of another database cluster: its system identifier is %s, this "+
+				"server's is %s.", s.Descriptor, mark.System, s.System),
+			Hint: "Nothing was read. Connect to the server that the state came from, or reset the connection to read everything again."}
+	}
+	if from != nil && mark.OID != 0 && mark.OID != s.Table.OID {
+		p.Warnings = append(p.Warnings, fmt.Sprintf("Stream %s starts over: the table was dropped and created again since the "+
+			"last sync.", s.Descriptor))
+		return nil
+	}
+	if s.Method == Refresh {
+		p.resumeRefresh(s, from)
+		return nil
+	}
+	return p.resumeIncremental(s, from)
+}
+
+func (p *Plan) resumeRefresh(s *Stream, from state.Stream) {
+	switch from := from.(type) {
+	case *state.Whole:
+		s.Done = sameSync(s.SyncID, from.SyncID)
+	case *state.Ctid:
+		switch {
+		case from.Finished:
+			// A finished full refresh is only skipped within the sync that finished it: any other wants the table anew.
+			s.Done = sameSync(s.SyncID, from.SyncID)
+		case from.Then != nil || !s.Paged: // of an incremental stream: it is another mode's
+		case p.sameFiles(s, from):
+			s.From = from
+		}
+	}
+	if s.From != nil {
+		p.Notes = append(p.Notes, fmt.Sprintf("Stream %s goes on where an earlier attempt stopped.", s.Descriptor))
+	}
+}
+
+func sameSync(a, b *int64) bool { return a != nil && b != nil && *a == *b }
+
+// sameFiles reports whether the blocks that from speaks of are still those of the table, and says so if they are not.
+func (p *Plan) sameFiles(s *Stream, from *state.Ctid) bool {
+	now := s.Table.Storage.Filenode
+	if from.Filenode == now {
+		return true
+	}
+	p.Notes = append(p.Notes, fmt.Sprintf("Stream %s starts over: the table was rewritten or truncated since the state was "+
+		"written (relation_filenode %d, now %d).", s.Descriptor, from.Filenode, now))
+	return false
+}
+
+func (p *Plan) resumeIncremental(s *Stream, from state.Stream) *protocol.Error {
+	pass, unfinished := from.(*state.Ctid)
+	if unfinished {
+		if from = pass.Then; pass.Since != nil {
+			from = pass.Since
+		}
+	}
+	switch from := from.(type) {
+	case nil, *state.Whole:
+		return nil // not read yet, or as full refresh
+	case *state.Cursor:
+		if s.Method != ByCursor {
+			return otherMethod(s, "the Standard method (a cursor)")
+		}
+		if from.Field != s.Cursor.Name {
+			p.Notes = append(p.Notes, fmt.Sprintf("Stream %s starts over: its cursor field was %q and is now %q.",
+				s.Descriptor, from.Field, s.Cursor.Name))
+			return nil
+		}
+	case *state.Xmin:
+		if s.Method != ByXmin {
+			return otherMethod(s, "the Xmin method")
+		}
+	}
+	switch {
+	case !unfinished:
+		s.From = from
+	case s.Paged && p.sameFiles(s, pass):
+		s.From = pass
+		p.Notes = append(p.Notes, fmt.Sprintf("Stream %s goes on where an earlier attempt stopped.", s.Descriptor))
+	case pass.Since != nil:
+		s.From = pass.Since
+	}
+	return nil
+}
+
+func otherMethod(s *Stream, was string) *protocol.Error {
+	return &protocol.Error{
+		Message: fmt.Sprintf("The state of stream %s was written by %s, but another replication method is configured now.",
+			s.Descriptor, was),
+		Hint: "Nothing was read. Set the replication method back, or reset the stream to read it again with the new one."}
+}

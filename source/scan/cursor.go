@@ -1,0 +1,303 @@
+package scan
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"source-postgres/source/codec"
+	"source-postgres/source/postgres"
+	"source-postgres/source/state"
+)
+
+// openCursor reads every row once, then those whose cursor lies above the last one, and those that were committed late.
+func (w *worker) openCursor(ctx context.Context, s *Session, p *progress) ([]task, error) {
+	from := p.from
+	pass, resumed := from.(*state.Ctid)
+	if resumed {
+		from = pass.Since
+	}
+	then := &state.Cursor{Mark: p.mark, Field: p.Cursor.Name, Time: s.Time, OpenSince: s.Time}
+	p.then = then
+	var last *state.Cursor
+	if c, ok := from.(*state.Cursor); ok {
+		own := *c
+		last = &own
+		then.Value, then.Count = last.Value, last.Count
+		p.age(last, then, s)
+	}
+	if !p.Paged {
+		return w.openView(ctx, p, last, then)
+	}
+	if last == nil {
+		if err := w.bound(ctx, p, then); err != nil {
+			return nil, err
+		}
+		return p.openPass(s.Snapshot, condition{}), w.warnNulls(ctx, p)
+	}
+	late := noRow
+	if before, err := ParseSnapshot(last.Snapshot); err != nil {
+		if err := w.recount(ctx, p, last); err != nil {
+			return nil, err
+		}
+	} else if late = s.Snapshot.writtenSince(before.Xmin); late == noRow && !resumed && !last.Partial {
+		return []task{{p: p}}, nil // nobody has written anything since
+	}
+	c := p.due(last, late)
+	if !resumed {
+		t, sorts, err := w.inOrder(ctx, p, c, last)
+		if err != nil || !sorts {
+			return []task{t}, err
+		}
+		p.since = from
+	}
+	if err := w.bound(ctx, p, then); err != nil {
+		return nil, err
+	}
+	return p.openPass(s.Snapshot, c), nil
+}
+
+// openView reads a relation without rows of its own, in the order of the cursor: that can be gone on with after each value.
+func (w *worker) openView(ctx context.Context, p *progress, last, then *state.Cursor) ([]task, error) {
+	if last == nil {
+		return []task{p.ordered(condition{}, "", nil)}, nil
+	}
+	if err := w.recount(ctx, p, last); err != nil {
+		return nil, err
+	}
+	then.Count = last.Count
+	return []task{p.ordered(p.due(last, noRow), advances(last), last.Value)}, nil
+}
+
+// advances compares the cursor with the last value, parameter 1, for rows that are new by their cursor.
+func advances(last *state.Cursor) string {
+	if last.Partial {
+		return " >= $1"
+	}
+	return " > $1"
+}
+
+// due is the condition for the rows that are due after last. late is the one for rows written since its snapshot, which
+// are due whatever their cursor, as far back as the lookback goes: transactions commit in another order than that in which
+// they take their values. A value like infinity, above which nothing can be, never becomes the bound; a row that has it is due
+// when it has been written since.
+func (p *progress) due(last *state.Cursor, late string) condition {
+	c := condition{}
+	column := postgres.Quote(p.Cursor.Name)
+	finite := p.finite()
+	newer := column + " IS NOT NULL"
+	if last.Value != nil {
+		c.args, c.types = [][]byte{[]byte(*last.Value)}, []uint32{p.Cursor.WireOID}
+		newer = column + advances(last)
+	}
+	switch {
+	case late == noRow:
+		c.sql = newer
+		return c
+	case finite != "":
+		newer += " AND " + finite
+	}
+	if late == everyRow {
+		late = "true"
+	}
+	either := "((" + newer + ") OR " + late + ")"
+	if last.Value == nil {
+		c.sql = column + " IS NOT NULL AND " + either
+		return c
+	}
+	c.sql = column + " >= " + p.lowest(*last.Value, &c) + " AND " + either
+	return c
+}
+
+// finite is the condition for cursor values above which others can be; "" where every value is one.
+func (p *progress) finite() string {
+	switch p.Cursor.WireOID {
+	case pgtype.DateOID, pgtype.TimestampOID, pgtype.TimestamptzOID, pgtype.Float4OID, pgtype.Float8OID:
+		column := postgres.Quote(p.Cursor.Name)
+		return fmt.Sprintf("%s < 'infinity' AND %s > '-infinity'", column, column)
+	case pgtype.NumericOID:
+		// 'NaN' is above 'Infinity', which only version 14 knows; no other value has an exponent beyond what text can show.
+		return postgres.Quote(p.Cursor.Name) + "::text !~ '^-?[IN]'"
+	}
+	return ""
+}
+
+// lowest is the SQL for the value down to which late rows are looked for; value is parameter 1 of c.
+func (p *progress) lowest(value string, c *condition) string {
+	rows, seconds := p.Lookback.Rows, p.Lookback.Seconds
+	switch p.Cursor.WireOID {
+	case pgtype.Int2OID, pgtype.Int4OID, pgtype.Int8OID, pgtype.OIDOID:
+		n, err := strconv.ParseInt(value, 10, 64)
+		least := map[uint32]int64{pgtype.Int2OID: -1 << 15, pgtype.Int4OID: -1 << 31, pgtype.Int8OID: -1 << 63}[p.Cursor.WireOID]
+		if err != nil || n < least+rows {
+			n = least + rows
+		}
+		c.args = append(c.args, strconv.AppendInt(nil, n-rows, 10))
+		c.types = append(c.types, p.Cursor.WireOID)
+		return "$2"
+	case pgtype.NumericOID, pgtype.Float4OID, pgtype.Float8OID:
+		return fmt.Sprintf("$1 - %d", rows)
+	case pgtype.DateOID:
+		return fmt.Sprintf("$1 - %d", (seconds+86399)/86400)
+	case pgtype.TimestampOID, pgtype.TimestamptzOID:
+		return fmt.Sprintf("$1 - interval '%d seconds'", seconds)
+	}
+	return "$1"
+}
+
+// ordered makes a task that reads rows by ascending cursor. Its last column is the cursor's text where the row moves the bound
+// on: where the cursor is finite and stands, compared as advance says, above last.
+func (p *progress) ordered(c condition, advance string, last *string) task {
+	column := postgres.Quote(p.Cursor.Name)
+	var on []string
+	if advance != "" && last != nil {
+		on = append(on, column+advance)
+	}
+	if finite := p.finite(); finite != "" {
+		on = append(on, finite)
+	}
+	key := column + "::text"
+	if len(on) > 0 {
+		key = "CASE WHEN " + strings.Join(on, " AND ") + " THEN " + key + " END"
+	}
+	query := p.query(", "+key, c.sql) + " ORDER BY " + column + " NULLS FIRST"
+	if c.sql != everyRow { // no NULL is among them, and this is the order that indexes have
+		query = strings.TrimSuffix(query, " NULLS FIRST")
+	}
+	return task{p: p, query: query, args: c.args, types: c.types, ordered: true}
+}
+
+// inOrder is the task that reads the rows of c in the order of the cursor, and whether the server would have to sort them for
+// that: then a pass over the table is better, which can be shared out and gone on with.
+func (w *worker) inOrder(ctx context.Context, p *progress, c condition, last *state.Cursor) (task, bool, error) {
+	t := p.ordered(c, advances(last), last.Value)
+	explain := "EXPLAIN (COSTS OFF) " + t.query
+	sorts := false
+	rows := w.conn.ExecParams(ctx, explain, t.args, t.types, nil, nil)
+	for rows.NextRow() {
+		node := strings.TrimLeft(string(rows.Values()[0]), " ->")
+		sorts = sorts || node == "Sort" || node == "Incremental Sort"
+	}
+	if _, err := rows.Close(); err != nil {
+		return t, false, postgres.Explain(err, fmt.Sprintf("plan the reading of %s", p.Descriptor))
+	}
+	return t, sorts, nil
+}
+
+// bound fixes the value that the stream will have reached when everything in the snapshot has been read: the greatest finite
+// one, by the server's order. It never goes back.
+func (w *worker) bound(ctx context.Context, p *progress, then *state.Cursor) error {
+	column := postgres.Quote(p.Cursor.Name)
+	where := ""
+	if finite := p.finite(); finite != "" {
+		where = " WHERE " + finite
+	}
+	if !p.Cursor.Indexed {
+		slog.Warn("the cursor has no index: every sync scans the whole table; run the statement", "stream", p.Descriptor,
+			"sql", fmt.Sprintf("CREATE INDEX CONCURRENTLY ON %s (%s);", p.relation(), column))
+	}
+	var args [][]byte
+	var types []uint32
+	query := fmt.Sprintf("SELECT m::text, true FROM (SELECT max(%s) AS m FROM %s%s) AS bound", column, p.relation(), where)
+	if then.Value != nil {
+		args, types = [][]byte{[]byte(*then.Value)}, []uint32{p.Cursor.WireOID}
+		query = strings.Replace(query, "true", "m > $1", 1)
+	}
+	var top []byte
+	higher := false
+	rows := w.conn.ExecParams(ctx, query, args, types, nil, nil)
+	for rows.NextRow() {
+		v := rows.Values()
+		if v[0] != nil {
+			top = append(top, v[0]...)
+			higher = string(v[1]) == "t"
+		}
+	}
+	if _, err := rows.Close(); err != nil {
+		return postgres.Explain(err, fmt.Sprintf("look up the greatest cursor of %s", p.Descriptor))
+	}
+	if higher {
+		p.reach(then, top)
+	}
+	return nil
+}
+
+// reach moves the bound on to a value given as the server's text.
+func (p *progress) reach(then *state.Cursor, text []byte) {
+	value := string(text)
+	if exact, change := p.Cursor.Type.Text(nil, text); change == codec.Exact {
+		value = unquote(exact)
+	}
+	then.Value, then.Count = &value, 0
+}
+
+// unquote is the content of a JSON string, or the text of any other JSON value.
+func unquote(text []byte) string {
+	var s string
+	if len(text) > 0 && text[0] == '"' && json.Unmarshal(text, &s) == nil {
+		return s
+	}
+	return string(text)
+}
+
+// warnNulls says how many rows only this first pass will ever deliver.
+func (w *worker) warnNulls(ctx context.Context, p *progress) error {
+	if p.Cursor.NotNull {
+		return nil
+	}
+	query := fmt.Sprintf("SELECT count(*) FROM %s WHERE %s IS NULL", p.relation(), postgres.Quote(p.Cursor.Name))
+	err := postgres.Query(ctx, w.conn, query, nil, func(v [][]byte) error {
+		if n := string(v[0]); n != "0" {
+			slog.Warn("rows whose cursor is NULL are read now, and changes of them never again", "stream", p.Descriptor,
+				"cursor", p.Cursor.Name, "rows", n)
+		}
+		return nil
+	})
+	if err != nil {
+		return postgres.Explain(err, fmt.Sprintf("count the rows of %s without a cursor", p.Descriptor))
+	}
+	return nil
+}
+
+// recount compares how many rows have the last value now with how many had when it became the last: if they differ, all of them
+// are due again. It serves where rows do not tell who wrote them.
+func (w *worker) recount(ctx context.Context, p *progress, last *state.Cursor) error {
+	if last.Value == nil || last.Partial {
+		return nil
+	}
+	query := fmt.Sprintf("SELECT count(*) FROM %s WHERE %s = $1", p.relation(), postgres.Quote(p.Cursor.Name))
+	rows := w.conn.ExecParams(ctx, query, [][]byte{[]byte(*last.Value)}, []uint32{p.Cursor.WireOID}, nil, nil)
+	var count int64
+	for rows.NextRow() {
+		count, _ = strconv.ParseInt(string(rows.Values()[0]), 10, 64) // a bigint of the server's
+	}
+	if _, err := rows.Close(); err != nil {
+		return postgres.Explain(err, fmt.Sprintf("look up the last cursor of %s", p.Descriptor))
+	}
+	last.Partial = count != last.Count
+	last.Count = count
+	return nil
+}
+
+// age works out since when the oldest transaction that may still commit late has been open, and warns when that is longer ago
+// than the lookback reaches.
+func (p *progress) age(last, then *state.Cursor, s *Session) {
+	before, err := ParseSnapshot(last.Snapshot)
+	switch {
+	case err != nil:
+		return
+	case s.Snapshot.Xmin <= before.Xmin:
+		then.OpenSince = last.OpenSince
+	case s.Snapshot.Xmin < before.Xmax:
+		then.OpenSince = last.Time
+	}
+	if open := s.Time - then.OpenSince; p.Lookback.Seconds > 0 && open > p.Lookback.Seconds {
+		slog.Warn("a transaction has been open for longer than cursor_lookback_seconds: rows that it commits may be missed; end it, "+
+			"or raise the setting", "stream", p.Descriptor, "seconds_open", open, "oldest_transaction", s.Snapshot.Xmin)
+	}
+}

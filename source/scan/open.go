@@ -1,0 +1,86 @@
+package scan
+
+import (
+	"context"
+	"log/slog"
+
+	"source-postgres/source/plan"
+	"source-postgres/source/state"
+)
+
+// adviseBytes is the size of a table from which on the log is the better way to follow its changes.
+const adviseBytes = 500 << 30
+
+// open makes the tasks of the stream and fixes, before the first row is read, what will hold when they are done. It asks the
+// server what it must know for that, with a worker's connection.
+func (w *worker) open(ctx context.Context, s *Session, p *progress) ([]task, error) {
+	now := s.Snapshot
+	p.mark = state.Mark{System: s.System, OID: p.Table.OID, Snapshot: now.Text}
+	p.first, p.since, p.then, p.done = p.mark, nil, nil, nil
+	var tasks []task
+	var err error
+	switch {
+	case p.Done || len(p.Columns) == 0:
+		tasks = []task{{p: p}}
+	case p.Method == plan.ByCursor:
+		tasks, err = w.openCursor(ctx, s, p)
+	case p.Method == plan.ByXmin:
+		tasks = p.openXmin(now)
+	case p.Paged:
+		tasks = p.openPass(now, condition{})
+	default:
+		tasks = []task{{p: p, query: p.query("")}}
+	}
+	if p.Paged {
+		p.filenode = p.Table.Storage.Filenode
+	}
+	p.left = len(tasks)
+	return tasks, err
+}
+
+// openPass makes a pass over the rows that fulfil fresh, which goes on where an earlier attempt stopped.
+func (p *progress) openPass(now Snapshot, fresh condition) []task {
+	from, ok := p.from.(*state.Ctid)
+	if !ok {
+		return p.pass(nil, fresh, condition{sql: noRow})
+	}
+	p.done, p.since = from.Done, from.Since
+	if from.Snapshot != "" {
+		p.first = from.Mark
+	}
+	return p.pass(from.Done, fresh, p.resumed(from, now))
+}
+
+// openXmin reads every row, or those that transactions since the last sync's bound have written. The next bound is the oldest
+// transaction that is still open now: what it writes is not visible yet.
+func (p *progress) openXmin(now Snapshot) []task {
+	p.then = &state.Xmin{Mark: p.mark, Bound: now.Xmin}
+	if p.Table.Storage.Bytes > adviseBytes {
+		slog.Warn("the table is larger than what the Xmin method is good for, since every sync scans all of it: choose CDC",
+			"stream", p.Descriptor, "bytes", p.Table.Storage.Bytes)
+	}
+	from := p.from
+	pass, resumed := from.(*state.Ctid)
+	if resumed {
+		from = pass.Since
+	}
+	last, ok := from.(*state.Xmin)
+	if !ok {
+		return p.openPass(now, condition{})
+	}
+	fresh := now.writtenSince(last.Bound)
+	switch {
+	case fresh == everyRow:
+		slog.Warn("more than 2^32 transactions have passed since the last sync: every row is read again", "stream", p.Descriptor)
+	case now.Xmin <= last.Bound && now.Xmax > now.Xmin+1:
+		slog.Warn("a transaction that was open at the last sync still is: what was written since it began is read again",
+			"stream", p.Descriptor, "transaction", now.Xmin)
+	}
+	if !resumed {
+		p.since = last
+	}
+	if !p.Paged {
+		return []task{{p: p, query: p.query("", fresh)}}
+	}
+	return p.openPass(now, condition{sql: fresh})
+}

@@ -1,0 +1,72 @@
+package scan
+
+import (
+	"context"
+	"strconv"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"source-postgres/source/postgres"
+)
+
+// A Session is an open transaction on the server; all that a scan reads is seen as of its snapshot.
+type Session struct {
+	Server   *postgres.Server
+	Conn     *pgconn.PgConn
+	Snapshot Snapshot
+	Time     int64  // when the transaction began, by the server's clock, in seconds since 1970
+	System   string // the cluster's system_identifier
+}
+
+// Open connects and begins the transaction. The caller closes Conn.
+func Open(ctx context.Context, server *postgres.Server) (*Session, error) {
+	conn, err := server.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s := &Session{Server: server, Conn: conn}
+	if err := s.Begin(ctx); err != nil {
+		postgres.Close(conn)
+		return nil, err
+	}
+	return s, nil
+}
+
+// factsSQL works on a standby too, and uses up no transaction number.
+const factsSQL = `
+SELECT txid_current_snapshot(), extract(epoch FROM now())::bigint, (SELECT system_identifier FROM pg_control_system())`
+
+// Begin ends the transaction, if there is one, and begins another with a new snapshot.
+func (s *Session) Begin(ctx context.Context) error {
+	if err := s.Server.Rollback(ctx, s.Conn); err != nil {
+		return err
+	}
+	if err := s.Server.Begin(ctx, s.Conn, ""); err != nil {
+		return err
+	}
+	err := postgres.Query(ctx, s.Conn, factsSQL, nil, func(v [][]byte) (err error) {
+		if s.Snapshot, err = ParseSnapshot(string(v[0])); err != nil {
+			return err
+		}
+		s.Time, err = strconv.ParseInt(string(v[1]), 10, 64)
+		s.System = string(v[2])
+		return err
+	})
+	if err != nil {
+		return postgres.Explain(err, "read the snapshot")
+	}
+	return nil
+}
+
+// export lends the snapshot to other connections for as long as the transaction is open.
+func (s *Session) export(ctx context.Context) (string, error) {
+	var id string
+	err := postgres.Query(ctx, s.Conn, "SELECT pg_export_snapshot()", nil, func(v [][]byte) error {
+		id = string(v[0])
+		return nil
+	})
+	if err != nil {
+		return "", postgres.Explain(err, "share the snapshot between connections")
+	}
+	return id, nil
+}

@@ -1,0 +1,167 @@
+package state
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"source-postgres/protocol"
+)
+
+// shape is every key of a stream's state: those of Airbyte's version 2 first, then our own.
+type shape struct {
+	Version     int      `json:"version,omitempty"`
+	Type        string   `json:"state_type,omitempty"`
+	Name        string   `json:"stream_name,omitempty"` // a second time: some platforms lose the descriptor's namespace
+	Namespace   string   `json:"stream_namespace,omitempty"`
+	CursorField []string `json:"cursor_field,omitempty"`
+	Cursor      *string  `json:"cursor,omitempty"`
+	Count       int64    `json:"cursor_record_count,omitempty"`
+	Ctid        string   `json:"ctid,omitempty"`
+	Filenode    *uint64  `json:"relation_filenode,omitempty"`
+	Then        *shape   `json:"incremental_state,omitempty"`
+	Wraparounds *uint64  `json:"num_wraparound,omitempty"` // the upper 32 bits of xmin_raw_value
+	XminValue   *uint64  `json:"xmin_xid_value,omitempty"` // the lower ones
+	XminRaw     *uint64  `json:"xmin_raw_value,omitempty"`
+
+	Ranges    [][2]int64 `json:"ranges,omitempty"` // done beyond ctid: first block, block after the last
+	Since     *shape     `json:"since,omitempty"`
+	Finished  bool       `json:"finished,omitempty"`
+	SyncID    *int64     `json:"sync_id,omitempty"`
+	Partial   bool       `json:"partial,omitempty"`
+	System    string     `json:"system_identifier,omitempty"`
+	OID       uint32     `json:"relation_oid,omitempty"`
+	Snapshot  string     `json:"snapshot,omitempty"`
+	Time      int64      `json:"snapshot_time,omitempty"`
+	OpenSince int64      `json:"open_since,omitempty"`
+}
+
+// The values of state_type.
+const (
+	typeCtid   = "ctid"
+	typeCursor = "cursor_based"
+	typeXmin   = "xmin"
+	typeWhole  = "full_refresh"
+)
+
+// lastTuple is the greatest tuple number that a ctid can be written with: (n,65535) is after every row of block n.
+const lastTuple = 65535
+
+func marshal(d protocol.StreamDescriptor, s Stream) json.RawMessage {
+	text, err := json.Marshal(shapeOf(d, s))
+	if err != nil {
+		panic(err) // a struct of strings and numbers
+	}
+	return text
+}
+
+func shapeOf(d protocol.StreamDescriptor, s Stream) *shape {
+	m := MarkOf(s)
+	sh := &shape{Version: 2, Name: d.Name, Namespace: d.Namespace, System: m.System, OID: m.OID, Snapshot: m.Snapshot}
+	switch s := s.(type) {
+	case *Ctid:
+		sh.ctid(d, s)
+	case *Cursor:
+		sh.Type, sh.CursorField, sh.Cursor, sh.Count, sh.Partial = typeCursor, []string{s.Field}, s.Value, s.Count, s.Partial
+		sh.Time, sh.OpenSince = s.Time, s.OpenSince
+	case *Xmin:
+		upper, lower := s.Bound>>32, s.Bound&(1<<32-1)
+		sh.Type, sh.Wraparounds, sh.XminValue, sh.XminRaw = typeXmin, &upper, &lower, &s.Bound
+	case *Whole:
+		sh.Type, sh.Finished, sh.SyncID = typeWhole, true, s.SyncID
+	}
+	return sh
+}
+
+func (sh *shape) ctid(d protocol.StreamDescriptor, s *Ctid) {
+	sh.Type, sh.Ctid = typeCtid, "(0,0)"
+	beyond := s.Done
+	if w := s.Done.watermark(); w > 0 {
+		sh.Ctid = fmt.Sprintf("(%d,%d)", w-1, lastTuple)
+		beyond = s.Done[1:]
+	}
+	for _, r := range beyond {
+		sh.Ranges = append(sh.Ranges, [2]int64{r.From, r.To})
+	}
+	sh.Filenode, sh.Finished, sh.SyncID, sh.Then = &s.Filenode, s.Finished, s.SyncID, &shape{}
+	if s.Then != nil {
+		sh.Then = shapeOf(d, s.Then)
+	}
+	if s.Since != nil {
+		sh.Since = shapeOf(d, s.Since)
+	}
+}
+
+// stream reads the shape; nil stands for one that says nothing: absent, null, {} or just the stream's name.
+func (sh *shape) stream() (Stream, error) {
+	if sh == nil {
+		return nil, nil
+	}
+	mark := Mark{System: sh.System, OID: sh.OID, Snapshot: sh.Snapshot}
+	switch {
+	case sh.Type == typeCtid:
+		return sh.parseCtid(mark)
+	case sh.Type == typeCursor, sh.Type == "" && len(sh.CursorField) > 0 && sh.Cursor != nil:
+		if len(sh.CursorField) != 1 {
+			return nil, errors.New("it names no cursor_field, or several")
+		}
+		if sh.Count < 0 {
+			return nil, errors.New("its cursor_record_count is negative")
+		}
+		return &Cursor{Mark: mark, Field: sh.CursorField[0], Value: sh.Cursor, Count: sh.Count, Partial: sh.Partial,
+			Time: sh.Time, OpenSince: sh.OpenSince}, nil
+	case sh.Type == typeXmin:
+		return sh.parseXmin(mark)
+	case sh.Type == typeWhole:
+		return &Whole{SyncID: sh.SyncID}, nil
+	case sh.Type == "":
+		return nil, nil
+	}
+	return nil, fmt.Errorf("it has the unknown state_type %q", sh.Type)
+}
+
+func (sh *shape) parseXmin(mark Mark) (Stream, error) {
+	if sh.XminValue == nil {
+		return nil, errors.New("it has no xmin_xid_value")
+	}
+	bound := *sh.XminValue
+	if bound < 1<<32 && sh.Wraparounds != nil {
+		bound |= *sh.Wraparounds << 32
+	}
+	if sh.XminRaw != nil && *sh.XminRaw > bound {
+		bound = *sh.XminRaw
+	}
+	return &Xmin{Mark: mark, Bound: bound}, nil
+}
+
+func (sh *shape) parseCtid(mark Mark) (Stream, error) {
+	s := &Ctid{Mark: mark, Finished: sh.Finished, SyncID: sh.SyncID}
+	if sh.Filenode == nil {
+		return nil, errors.New("it has no relation_filenode")
+	}
+	s.Filenode = *sh.Filenode
+	var block int64
+	var tuple int
+	_, err := fmt.Sscanf(sh.Ctid, "(%d,%d)", &block, &tuple)
+	if err != nil || block < 0 || block >= End || sh.Ctid != fmt.Sprintf("(%d,%d)", block, tuple) {
+		return nil, fmt.Errorf("its ctid %q is not of the form (block,tuple)", sh.Ctid)
+	}
+	if tuple >= lastTuple {
+		block++ // the whole block has been read
+	}
+	s.Done = s.Done.Add(Range{0, block})
+	for _, r := range sh.Ranges {
+		if r[0] < 0 || r[1] < r[0] || r[1] > End {
+			return nil, fmt.Errorf("its range %v is not one of blocks", r)
+		}
+		s.Done = s.Done.Add(Range{r[0], r[1]})
+	}
+	if s.Finished && !s.Done.Complete() {
+		return nil, errors.New("it says that it is finished, but blocks are missing")
+	}
+	if s.Then, err = sh.Then.stream(); err != nil {
+		return nil, err
+	}
+	s.Since, err = sh.Since.stream()
+	return s, err
+}
