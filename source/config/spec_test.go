@@ -90,7 +90,8 @@ func TestSpecRejects(t *testing.T) {
 		`{` + head + `,"ssl":"true"}`,
 		`{` + head + `,"ssl_mode":{"mode":"verify"}}`,
 		`{` + head + `,"ssl_mode":"require"}`,
-		`{` + head + `,"tunnel_method":{"tunnel_method":"SSH_KEY_AUTH","tunnel_host":"h","tunnel_port":22,"tunnel_user":"u"}}`,
+		`{` + head + `,"tunnel_method":{"tunnel_method":"SSH_KEY_AUTH","tunnel_host":"h","tunnel_port":22,` +
+			`"tunnel_user":"u"}}`,
 		`{` + head + `,"replication_method":{"method":"CDC","publication":"p"}}`,
 		`{` + head + `,"replication_method":{"method":"CDC","publication":"p","replication_slot":""}}`,
 		`{` + head + `,"replication_method":{"method":"Trigger"}}`,
@@ -181,8 +182,8 @@ func checkObject(t *testing.T, path string, n node, depth int) {
 }
 
 func isSecretName(name string) bool {
-	return slices.Contains([]string{"password", "ca_certificate", "client_certificate", "client_key", "client_key_password",
-		"ssh_key", "ssh_key_passphrase", "tunnel_user_password"}, name)
+	return slices.Contains([]string{"password", "ca_certificate", "client_certificate", "client_key",
+		"client_key_password", "ssh_key", "ssh_key_passphrase", "tunnel_user_password"}, name)
 }
 
 // checkChoice: the options of a oneOf share exactly one property with a const, whose default is the same.

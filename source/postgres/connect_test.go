@@ -253,9 +253,9 @@ func TestCancelledConnectEnds(t *testing.T) {
 
 // environment is everything that pgconn would listen to.
 var environment = []string{"PGHOST", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD", "PGPASSFILE", "PGAPPNAME",
-	"PGCONNECT_TIMEOUT", "PGSSLMODE", "PGSSLKEY", "PGSSLCERT", "PGSSLCERTMODE", "PGSSLSNI", "PGSSLROOTCERT", "PGSSLPASSWORD",
-	"PGSSLNEGOTIATION", "PGTARGETSESSIONATTRS", "PGSERVICE", "PGSERVICEFILE", "PGTZ", "PGOPTIONS", "PGMINPROTOCOLVERSION",
-	"PGMAXPROTOCOLVERSION", "PGCHANNELBINDING", "PGREQUIREAUTH"}
+	"PGCONNECT_TIMEOUT", "PGSSLMODE", "PGSSLKEY", "PGSSLCERT", "PGSSLCERTMODE", "PGSSLSNI", "PGSSLROOTCERT",
+	"PGSSLPASSWORD", "PGSSLNEGOTIATION", "PGTARGETSESSIONATTRS", "PGSERVICE", "PGSERVICEFILE", "PGTZ", "PGOPTIONS",
+	"PGMINPROTOCOLVERSION", "PGMAXPROTOCOLVERSION", "PGCHANNELBINDING", "PGREQUIREAUTH"}
 
 func TestSurroundingsHaveNoSay(t *testing.T) {
 	driver := func() map[string]any {
@@ -280,7 +280,9 @@ func TestSurroundingsHaveNoSay(t *testing.T) {
 	t.Setenv("HOME", t.TempDir())
 	for _, name := range environment {
 		t.Setenv(name, "") // so that it is put back at the end
-		os.Unsetenv(name)
+		if err := os.Unsetenv(name); err != nil {
+			t.Fatal(err)
+		}
 	}
 	clean := driver()
 	home := t.TempDir()
@@ -288,8 +290,8 @@ func TestSurroundingsHaveNoSay(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(home, ".postgresql"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{".pgpass", ".pg_service.conf", ".postgresql/postgresql.crt", ".postgresql/postgresql.key",
-		".postgresql/root.crt"} {
+	for _, name := range []string{".pgpass", ".pg_service.conf", ".postgresql/postgresql.crt",
+		".postgresql/postgresql.key", ".postgresql/root.crt"} {
 		if err := os.WriteFile(filepath.Join(home, name), []byte("*:*:*:*:canary\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -3,9 +3,9 @@ package postgres
 import (
 	"crypto/aes"
 	"crypto/cipher"
-	"crypto/des" //nolint:gosec // old keys are encrypted with it; nothing new is
+	"crypto/des" // old keys are encrypted with it; nothing new is
 	"crypto/pbkdf2"
-	"crypto/sha1" //nolint:gosec // the default of the format
+	"crypto/sha1" // the default of the format
 	"crypto/sha256"
 	"crypto/sha512"
 	"crypto/tls"

@@ -27,7 +27,7 @@ func TestDecryptKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	print := ssh.FingerprintSHA256(plain.PublicKey())
+	fingerprint := ssh.FingerprintSHA256(plain.PublicKey())
 	for _, c := range []struct {
 		name, password string
 		want           error
@@ -53,7 +53,7 @@ func TestDecryptKey(t *testing.T) {
 		if err != nil {
 			continue
 		}
-		if got, err := ssh.ParsePrivateKey(key); err != nil || ssh.FingerprintSHA256(got.PublicKey()) != print {
+		if got, err := ssh.ParsePrivateKey(key); err != nil || ssh.FingerprintSHA256(got.PublicKey()) != fingerprint {
 			t.Errorf("%s: another key, %v", c.name, err)
 		}
 		if _, err := sshKey(readKey(t, c.name), []byte(c.password)); err != nil {

@@ -231,8 +231,9 @@ var blank = sync.OnceValues(newBlank)
 
 func newBlank() (*pgconn.Config, error) {
 	if service, set := os.LookupEnv("PGSERVICE"); set {
-		os.Unsetenv("PGSERVICE")
-		defer os.Setenv("PGSERVICE", service)
+		// Neither fails for a name and a value that the environment held already.
+		_ = os.Unsetenv("PGSERVICE")
+		defer func() { _ = os.Setenv("PGSERVICE", service) }()
 	}
 	c, err := pgconn.ParseConfig("host=/nowhere port=5432 user=nobody password=none dbname=none connect_timeout=0 " +
 		"sslmode=disable sslcertmode=allow sslnegotiation=postgres target_session_attrs=any passfile='' " +

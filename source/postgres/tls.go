@@ -120,7 +120,7 @@ func setLiveness(d *net.Dialer, c config.Driver) {
 // Exactly one byte is read in between: whatever somebody else may have put behind it reaches the handshake, which
 // fails of it.
 func encrypt(ctx context.Context, conn net.Conn, c *tls.Config, w way) (net.Conn, error) {
-	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	// Int32 length 8, Int32 code 80877103.
 	if _, err := conn.Write([]byte{0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f}); err != nil {

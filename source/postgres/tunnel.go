@@ -56,10 +56,10 @@ func openTunnel(ctx context.Context, t config.Tunnel, timeout time.Duration) (*t
 	if err != nil {
 		return nil, tunnelUnreachable(ctx, address, err)
 	}
-	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	c, channels, requests, err := ssh.NewClientConn(conn, address, login)
 	if !stop() && err == nil {
-		c.Close()
+		_ = c.Close()
 		err = ctx.Err()
 	}
 	if err != nil {
@@ -82,7 +82,7 @@ func (t *tunnel) watch() {
 			return
 		case <-tick.C:
 		}
-		dead := time.AfterFunc(tunnelPulse, func() { t.client.Close() })
+		dead := time.AfterFunc(tunnelPulse, func() { _ = t.client.Close() })
 		_, _, err := t.client.SendRequest("keepalive@openssh.com", true, nil)
 		dead.Stop()
 		if err != nil {
@@ -95,7 +95,7 @@ func (t *tunnel) watch() {
 // called together with dial.
 func (t *tunnel) close() {
 	close(t.done)
-	t.client.Close()
+	_ = t.client.Close()
 	t.running.Wait()
 }
 

@@ -75,7 +75,7 @@ func forward(open ssh.NewChannel) {
 	go ssh.DiscardRequests(requests)
 	go func() {
 		_, _ = io.Copy(channel, target)
-		channel.Close()
+		_ = channel.Close()
 	}()
 	go func() {
 		_, _ = io.Copy(target, channel)

@@ -1,0 +1,45 @@
+# What there is to do. Tests need Go and PostgreSQL only (or a container engine; see integration_tests/pgtest).
+
+SHELL      := /bin/bash
+VERSION    := $(shell sed -n 's/^ *dockerImageTag: *//p' metadata.yaml)
+REPOSITORY := $(shell sed -n 's/^ *dockerRepository: *//p' metadata.yaml)
+STAMP      := -X source-postgres/protocol.Version=$(VERSION)
+REPORT     := go run ./.ci/testreport
+LINTER     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+LINTER_VERSION := v2.15.0
+
+.PHONY: help build test race lint demo image image-test ci
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+build: ## the connector, as bin/source-postgres
+	CGO_ENABLED=0 go build -trimpath -ldflags "$(STAMP)" -o bin/source-postgres .
+
+test: ## unit and integration tests
+	@go test -json -count=1 ./... | $(REPORT)
+
+race: ## the same tests under the race detector, the connector's binary included
+	@CONNECTOR_RACE=1 go test -race -json -count=1 ./... | $(REPORT)
+
+lint: .cache/golangci-lint-$(LINTER_VERSION) ## formatting and the rules of .golangci.yml
+	$< run ./... ./.ci/...
+
+.cache/golangci-lint-%:
+	mkdir -p .cache
+	GOBIN=$(CURDIR)/.cache GOFLAGS= go install $(LINTER)@$*
+	mv .cache/golangci-lint $@
+
+demo: ## a sync to look at
+	go run ./integration_tests/demo
+
+image: ## the container image; GO_IMAGE and BASE_IMAGE may be set
+	docker build --build-arg VERSION=$(VERSION) $(foreach v,GO_IMAGE BASE_IMAGE,$(if $($(v)),--build-arg $(v)=$($(v)))) \
+		-t $(REPOSITORY):$(VERSION) .
+
+image-test: ## the image, run as the platform runs it
+	@IMAGE_UNDER_TEST=$(REPOSITORY):$(VERSION) \
+		go test -json -count=1 -tags image -run '^TestImage' ./integration_tests | $(REPORT)
+
+ci: ## everything that has to hold before a change is taken
+	.ci/run

@@ -1,0 +1,82 @@
+// Package integration tests the connector from outside: a binary built from this module, run as the platform runs it,
+// against real PostgreSQL servers. Every run of the binary goes through the harness, which holds each line of its
+// output against the protocol (message_test.go) and the run as a whole against what a platform relies on
+// (invariants_test.go).
+package integration
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"source-postgres/integration_tests/pgtest"
+)
+
+var (
+	connector string         // path of the binary under test
+	server    *pgtest.Server // shared by all tests; each has databases of its own
+
+	counted sync.Map // names of the top-level tests that used the harness
+)
+
+func TestMain(m *testing.M) {
+	code, err := runTests(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "integration:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// runTests builds the connector, starts the server, runs the tests, and says on which server they ran.
+func runTests(m *testing.M) (code int, err error) {
+	dir, err := os.MkdirTemp("", "source-postgres-")
+	if err != nil {
+		return 0, fmt.Errorf("make a directory for the connector: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	connector = filepath.Join(dir, "source-postgres")
+	if err := build(connector); err != nil {
+		return 0, err
+	}
+	server, err = pgtest.Start(context.Background())
+	if err != nil {
+		return 0, err
+	}
+	defer func() {
+		if stopErr := server.Stop(); stopErr != nil && err == nil {
+			err = stopErr
+		}
+	}()
+	code = m.Run()
+	tests := 0
+	counted.Range(func(any, any) bool { tests++; return true })
+	fmt.Printf("integration: %d tests ran on %s\n", tests, server)
+	return code, nil
+}
+
+// build compiles the module's program. CONNECTOR_RACE=1 gives it the race detector.
+func build(binary string) error {
+	args := []string{"build", "-o", binary}
+	if os.Getenv("CONNECTOR_RACE") == "1" {
+		args = append(args, "-race")
+	}
+	cmd := exec.Command("go", append(args, ".")...)
+	cmd.Dir = ".."
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build the connector: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// count notes that t's top-level test used the harness.
+func count(t *testing.T) {
+	t.Helper()
+	name, _, _ := strings.Cut(t.Name(), "/")
+	counted.Store(name, true)
+}
