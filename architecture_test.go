@@ -17,12 +17,18 @@ import (
 var allowed = map[string]struct{ ours, others []string }{
 	".":        {ours: []string{"protocol", "source"}},
 	"protocol": {others: []string{"github.com/xeipuuv/gojsonschema"}},
+	"source/cdc": {
+		ours:   []string{"protocol", "source/catalog", "source/codec", "source/config", "source/plan", "source/postgres", "source/state"},
+		others: []string{"github.com/jackc/pglogrepl", "github.com/jackc/pgx/v5/pgconn", "github.com/jackc/pgx/v5/pgproto3", "golang.org/x/sync/errgroup"},
+	},
 	"source": {
-		ours: []string{"protocol", "source/catalog", "source/config", "source/plan", "source/postgres", "source/scan", "source/state"},
+		ours: []string{"protocol", "source/catalog", "source/cdc", "source/config", "source/plan", "source/postgres", "source/scan",
+			"source/state"},
+		others: []string{"github.com/jackc/pglogrepl"},
 	},
 	"source/config": {ours: []string{"protocol"}},
 	"source/codec":  {ours: []string{"protocol"}, others: []string{"github.com/jackc/pgx/v5/pgtype"}},
-	"source/state":  {ours: []string{"protocol"}},
+	"source/state":  {ours: []string{"protocol"}, others: []string{"github.com/jackc/pglogrepl"}},
 	"source/postgres": {
 		ours: []string{"protocol", "source/config"},
 		others: []string{"github.com/jackc/pgx/v5/pgconn", "github.com/jackc/pgx/v5/pgproto3", "golang.org/x/crypto/ssh",
@@ -33,11 +39,13 @@ var allowed = map[string]struct{ ours, others []string }{
 		others: []string{"github.com/jackc/pgx/v5/pgconn"},
 	},
 	"source/plan": {
-		ours: []string{"protocol", "source/catalog", "source/codec", "source/config", "source/postgres", "source/state"},
+		ours:   []string{"protocol", "source/catalog", "source/codec", "source/config", "source/postgres", "source/state"},
+		others: []string{"github.com/jackc/pgx/v5/pgtype"},
 	},
 	"source/scan": {
-		ours:   []string{"protocol", "source/catalog", "source/codec", "source/plan", "source/postgres", "source/state"},
-		others: []string{"github.com/jackc/pgx/v5/pgconn", "github.com/jackc/pgx/v5/pgtype", "golang.org/x/sync/errgroup"},
+		ours: []string{"protocol", "source/catalog", "source/codec", "source/plan", "source/postgres", "source/state"},
+		others: []string{"github.com/jackc/pglogrepl", "github.com/jackc/pgx/v5/pgconn", "github.com/jackc/pgx/v5/pgtype",
+			"golang.org/x/sync/errgroup"},
 	},
 	"integration_tests":        {},
 	"integration_tests/pgtest": {others: []string{"*"}},

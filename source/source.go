@@ -84,15 +84,15 @@ func (Source) Read(
 	ctx context.Context, text []byte, want *protocol.ConfiguredCatalog, states []protocol.State, w *protocol.Writer,
 ) error {
 	now := time.Now()
-	from, err := state.Parse(states)
-	if err != nil {
-		return err
-	}
 	c, session, done, err := open(ctx, text)
 	if err != nil {
 		return err
 	}
 	defer done()
+	from, err := state.Parse(states, c.Method == config.MethodCDC)
+	if err != nil {
+		return err
+	}
 	db, err := load(ctx, session, c, want)
 	if err != nil {
 		return err
@@ -109,7 +109,13 @@ func (Source) Read(
 	for _, broken := range p.Broken {
 		errs = append(errs, broken, w.Status(*broken.Stream, protocol.Started), w.Status(*broken.Stream, protocol.Incomplete))
 	}
-	errs = append(errs, scan.Run(ctx, session, p.Streams, scan.Options{Workers: workers(c), Interval: c.CheckpointInterval}, w))
+	if c.Method == config.MethodCDC {
+		errs = append(errs, follow(ctx, c, session, p, from, now, w))
+	} else {
+		errs = append(errs, scan.Run(ctx, session, p.Streams, scan.Options{
+			Workers: workers(c), Interval: c.CheckpointInterval, Ledger: state.NewLedger(nil, nil),
+		}, w))
+	}
 	return errors.Join(errs...)
 }
 

@@ -32,7 +32,7 @@ type Filter struct {
 // Load reads the tables of the filter in two queries. Tables and columns that the user cannot SELECT are left out, and so are
 // the system's own relations. conn is in a transaction of its own.
 func Load(ctx context.Context, conn *pgconn.PgConn, f Filter) (*Database, error) {
-	l := loader{tables: map[uint32]*Table{}, db: &Database{}, keys: map[*Table][3][]int16{}}
+	l := loader{tables: map[uint32]*Table{}, db: &Database{}, keys: map[*Table][3][]int16{}, listed: map[*Table][]string{}}
 	if err := postgres.Query(ctx, conn, relationsSQL, f.arguments(), l.relation); err != nil {
 		return nil, postgres.Explain(err, "list the tables")
 	}
@@ -68,7 +68,8 @@ func (db *Database) Find(d protocol.StreamDescriptor) *Table {
 
 // relationsSQL lists relations. Parameters: schemas and streams, as JSON arrays or NULL; whether unreadable ones are wanted;
 // the publication or NULL. Keys are numbers of columns; indkey holds INCLUDE columns too, which indnkeyatts leaves out. The
-// last column has the first column of each B-tree index (access method 403) of the whole table.
+// list of numbers has the first column of each B-tree index (access method 403) of the whole table. Row filters and column lists
+// came with version 15, which is why the row of the view is taken for JSON.
 // Source: PostgreSQL documentation, chapter System Catalogs: pg_class, pg_index, pg_publication_tables.
 const relationsSQL = `
 SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relreplident,
@@ -78,7 +79,8 @@ SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relreplident,
        pk.indnkeyatts, pk.indkey, ri.indnkeyatts, ri.indkey,
        (SELECT string_agg(i.indkey[0]::text, ' ')
           FROM pg_index i JOIN pg_class ic ON ic.oid = i.indexrelid
-         WHERE i.indrelid = c.oid AND i.indisvalid AND i.indpred IS NULL AND ic.relam = 403)
+         WHERE i.indrelid = c.oid AND i.indisvalid AND i.indpred IS NULL AND ic.relam = 403),
+       to_jsonb(pt)->>'rowfilter', to_jsonb(pt)->'attnames', pg_has_role(c.relowner, 'USAGE')
   FROM pg_class c
   JOIN pg_namespace n ON n.oid = c.relnamespace
   LEFT JOIN pg_index pk ON pk.indrelid = c.oid AND pk.indisprimary
@@ -117,13 +119,7 @@ WITH RECURSIVE col AS (
 SELECT 'c', attrelid::text, attname::text, attnum::text, atttypid::text, atttypmod::text, attndims::text, attnotnull::text,
        generated::text
   FROM col
-UNION ALL
-SELECT 't', t.oid::text, t.typname::text, t.typtype::text, t.typbasetype::text, t.typtypmod::text, t.typndims::text,
-       (CASE WHEN e.typarray = t.oid THEN e.oid ELSE 0 END)::text,
-       coalesce(e.typdelim, ',')::text
-  FROM used
-  JOIN pg_type t ON t.oid = used.oid
-  LEFT JOIN pg_type e ON e.oid = t.typelem`
+UNION ALL` + usedTypesSQL
 
 func (f *Filter) arguments() [][]byte {
 	args := make([][]byte, 4)
@@ -146,11 +142,42 @@ func jsonText(v any) []byte {
 	return text
 }
 
+// typesSQL lists the types in $1 that are not built in, with the types those rest on, as columnsSQL does.
+const typesSQL = `
+WITH RECURSIVE used AS (
+  SELECT DISTINCT o AS oid FROM unnest($1::oid[]) AS o WHERE o >= 10000
+  UNION
+  SELECT rest.oid
+    FROM used
+    JOIN pg_type t ON t.oid = used.oid
+    CROSS JOIN LATERAL (VALUES (t.typelem), (t.typbasetype)) AS rest (oid)
+   WHERE rest.oid >= 10000
+)` + usedTypesSQL
+
+// usedTypesSQL describes the types in used, in the columns that loader.column reads.
+const usedTypesSQL = `
+SELECT 't', t.oid::text, t.typname::text, t.typtype::text, t.typbasetype::text, t.typtypmod::text, t.typndims::text,
+       (CASE WHEN e.typarray = t.oid THEN e.oid ELSE 0 END)::text,
+       coalesce(e.typdelim, ',')::text
+  FROM used
+  JOIN pg_type t ON t.oid = used.oid
+  LEFT JOIN pg_type e ON e.oid = t.typelem`
+
+// LoadTypes looks up the types called oids. One that the database does not have is a string to the Map.
+func LoadTypes(ctx context.Context, conn *pgconn.PgConn, oids []uint32) (*codec.Map, error) {
+	var l loader
+	if err := postgres.Query(ctx, conn, typesSQL, [][]byte{oidArray(oids)}, l.column); err != nil {
+		return nil, postgres.Explain(err, "look up the types")
+	}
+	return codec.NewMap(l.types), nil
+}
+
 // A loader takes the rows of the two queries.
 type loader struct {
 	db      *Database
 	tables  map[uint32]*Table
 	keys    map[*Table][3][]int16 // primary key, replica identity index, first columns of indexes
+	listed  map[*Table][]string   // columns that the publication lists
 	partial []uint32              // tables of which not every column may be read
 	columns []columnRow
 	types   []codec.Info
@@ -170,6 +197,14 @@ func (l *loader) relation(v [][]byte) error {
 		Unlogged: v[4][0] == 'u', Identity: Identity(v[5][0]), Filtered: isTrue(v[6]), Published: isTrue(v[7]),
 	}
 	l.keys[t] = [3][]int16{numbers(v[9], v[10]), numbers(v[11], v[12]), numbers(nil, v[13])}
+	t.RowFilter, t.Owned = string(v[14]), isTrue(v[16])
+	if v[15] != nil {
+		var listed []string
+		if err := json.Unmarshal(v[15], &listed); err != nil {
+			return fmt.Errorf("load tables: %w", err)
+		}
+		l.listed[t] = listed
+	}
 	if !isTrue(v[8]) {
 		l.partial = append(l.partial, t.OID)
 	}
@@ -209,7 +244,7 @@ func (l *loader) finish() {
 	}
 	for _, row := range l.columns {
 		row.column.Type = types.Type(row.oid, row.typmod, row.dims)
-		row.column.WireOID = row.oid
+		row.column.OID, row.column.WireOID = row.oid, row.oid
 		for domains[row.column.WireOID] != 0 {
 			row.column.WireOID = domains[row.column.WireOID]
 		}
@@ -217,6 +252,8 @@ func (l *loader) finish() {
 	}
 	for _, t := range l.db.Tables {
 		for i := range t.Columns {
+			listed, ok := l.listed[t]
+			t.Columns[i].Unpublished = ok && !t.Columns[i].Generated && !slices.Contains(listed, t.Columns[i].Name)
 			t.Columns[i].Indexed = slices.Contains(l.keys[t][2], t.Columns[i].Number)
 		}
 		sort.Slice(t.Columns, func(i, j int) bool { return t.Columns[i].Number < t.Columns[j].Number })

@@ -21,6 +21,9 @@ const (
 	DeletedColumn = "_ab_cdc_deleted_at"
 )
 
+// InstantFormat is how the values of UpdatedColumn and DeletedColumn are written, in UTC.
+const InstantFormat = "2006-01-02T15:04:05.000000Z"
+
 // Stream is the table as discover offers it.
 func (t *Table) Stream(offer Offer) protocol.Stream {
 	s := protocol.Stream{

@@ -25,6 +25,8 @@ type Table struct {
 	Unlogged     bool     // its changes never reach the log
 	Filtered     bool     // row-level security hides rows of it from this user
 	Published    bool     // by the publication that Load was asked about
+	RowFilter    string   // the publication's, as SQL; empty: every row
+	Owned        bool     // the user owns it
 	Identity     Identity // what an update or delete of it carries in the log
 	Columns      []Column // those the user may read, in the table's order
 	Key          []string // the primary key's columns in key order; empty without one
@@ -48,10 +50,13 @@ type Column struct {
 	Name      string
 	Number    int16 // attnum
 	Type      *codec.Type
+	OID       uint32 // of the type
 	WireOID   uint32 // the type that the server names with its values: for a domain the one it rests on
 	NotNull   bool
 	Indexed   bool // it is the first column of a B-tree index of the whole table
 	Generated bool // GENERATED … STORED or VIRTUAL
+	// Unpublished says that the publication lists the table's columns, and not this one.
+	Unpublished bool
 }
 
 // Descriptor names the stream that the table is.

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgtype"
+
 	"source-postgres/protocol"
 	"source-postgres/source/catalog"
 	"source-postgres/source/codec"
@@ -26,11 +28,13 @@ type Plan struct {
 // A Method is how a stream is read.
 type Method uint8
 
-// Refresh reads every row, each time; ByCursor and ByXmin read every row once, then what has changed.
+// Refresh reads every row, each time; the others read every row once, then what has changed: by a cursor column, by xmin, or
+// from the log.
 const (
 	Refresh Method = iota
 	ByCursor
 	ByXmin
+	ByLog
 )
 
 // A Stream is how one stream is read. It does not change while it is.
@@ -39,8 +43,10 @@ type Stream struct {
 	Descriptor protocol.StreamDescriptor // as the configured catalog spells it
 	Header     *protocol.Header
 	Columns    []catalog.Column // the selected ones, in the table's order; without any there are no records
-	Object     *codec.Object    // encodes a row of Columns
-	SyncID     *int64           // the sync's number, if the platform gives one
+	Meta       []string         // the columns that follow those of the table where changes come from the log: _ab_cdc_…
+	Object     *codec.Object    // encodes a row of Columns and Meta, as a SELECT gives the former
+	Limits     codec.Limits
+	SyncID     *int64 // the sync's number, if the platform gives one
 	Method     Method
 	Cursor     *catalog.Column // for ByCursor
 	Lookback   Lookback        // for ByCursor
@@ -72,8 +78,8 @@ func Build(c *config.Config, db *catalog.Database, want *protocol.ConfiguredCata
 			Table: table, Descriptor: d, Header: protocol.NewHeader(d, now), SyncID: w.SyncID, System: db.System,
 			Paged: table.Storage.Loaded(),
 		}
-		s.selectColumns(w.Stream.JSONSchema.Properties, c)
 		broken := p.method(s, w, c)
+		s.selectColumns(w.Stream.JSONSchema.Properties, c)
 		if broken == nil {
 			broken = p.resume(s, from.Find(d))
 		}
@@ -98,19 +104,50 @@ func missing(c *config.Config, d protocol.StreamDescriptor) *protocol.Error {
 }
 
 // selectColumns takes the columns that are both configured and there. A configured column that the table has no more is left
-// out of the records; a column that is not configured is never read.
+// out of the records; a column that is not configured, or that the log will not have because the publication leaves it out, is
+// never read.
 func (s *Stream) selectColumns(properties map[string]protocol.Property, c *config.Config) {
 	var columns []codec.Column
 	for _, column := range s.Table.Columns {
-		if _, ok := properties[column.Name]; !ok {
-			continue
+		if _, ok := properties[column.Name]; ok && !(s.Method == ByLog && column.Unpublished) {
+			s.Columns = append(s.Columns, column)
 		}
-		s.Columns = append(s.Columns, column)
+	}
+	if c.Method == config.MethodCDC {
+		s.selectMeta(properties)
+	}
+	for _, column := range s.Columns {
 		columns = append(columns, codec.Column{Name: column.Name, Type: column.Type,
 			Key: slices.Contains(s.Table.Key, column.Name)})
 	}
-	limits := codec.Limits{Field: c.MaxFieldBytes, Record: c.MaxRecordCharacters}
-	s.Object = codec.NewObject(columns, codec.MixedWire, limits)
+	columns = append(columns, MetaColumns(s.Meta)...)
+	s.Limits = codec.Limits{Field: c.MaxFieldBytes, Record: c.MaxRecordCharacters}
+	s.Object = codec.NewObject(columns, codec.MixedWire, s.Limits)
+}
+
+// selectMeta takes the configured columns that the connector makes. They win over a column of the table with such a name.
+func (s *Stream) selectMeta(properties map[string]protocol.Property) {
+	for _, name := range []string{catalog.LSNColumn, catalog.UpdatedColumn, catalog.DeletedColumn} {
+		if _, ok := properties[name]; !ok {
+			continue
+		}
+		s.Meta = append(s.Meta, name)
+		s.Columns = slices.DeleteFunc(s.Columns, func(c catalog.Column) bool { return c.Name == name })
+	}
+}
+
+// MetaColumns are columns of these names whose values come as the text that they are to be shown with.
+func MetaColumns(names []string) []codec.Column {
+	types := codec.NewMap(nil)
+	var columns []codec.Column
+	for _, name := range names {
+		c := codec.Column{Name: name, Type: types.Type(pgtype.TextOID, -1, 0), Key: true}
+		if name == catalog.LSNColumn {
+			c.Type = types.Type(pgtype.NumericOID, -1, 0)
+		}
+		columns = append(columns, c)
+	}
+	return columns
 }
 
 // method decides how the stream is read. A stream that cannot be read incrementally because nobody chose a cursor, or because
@@ -121,9 +158,8 @@ func (p *Plan) method(s *Stream, w *protocol.ConfiguredStream, c *config.Config)
 	}
 	switch c.Method {
 	case config.MethodCDC:
-		return &protocol.Error{
-			Message: fmt.Sprintf("Stream %s is configured as incremental, which this version cannot read from the log.", s.Descriptor),
-			Hint:    "Set the stream to full refresh, or choose another replication method."}
+		s.Method = ByLog
+		return s.followable(c)
 	case config.MethodXmin:
 		if s.Table.Kind == catalog.View || s.Table.Kind == catalog.Foreign {
 			p.whole(s, "a view or foreign table has no xmin of its own")
@@ -175,4 +211,27 @@ func candidates(t *catalog.Table) string {
 		return "No column of the table would do; read the stream as full refresh, or choose Xmin or CDC."
 	}
 	return "Choose one of these: " + strings.Join(names, ", ") + "."
+}
+
+// followable says why the log cannot keep the stream current.
+func (s *Stream) followable(c *config.Config) *protocol.Error {
+	t := s.Table
+	name := postgres.Quote(t.Schema, t.Name)
+	switch {
+	case t.Kind != catalog.Ordinary && t.Kind != catalog.Partitioned:
+		return &protocol.Error{
+			Message: fmt.Sprintf("Stream %s is configured as incremental, but is no table: the log has no changes of it.", s.Descriptor),
+			Hint:    "Set the stream to full refresh."}
+	case t.Unlogged:
+		return &protocol.Error{
+			Message: fmt.Sprintf("Stream %s is configured as incremental, but its table is unlogged: the log has no changes of it.",
+				s.Descriptor),
+			Hint: fmt.Sprintf("Run: ALTER TABLE %s SET LOGGED; or set the stream to full refresh.", name)}
+	case !t.Published:
+		return &protocol.Error{
+			Message: fmt.Sprintf("Stream %s is configured as incremental, but is not in publication %s.", s.Descriptor, c.CDC.Publication),
+			Hint: fmt.Sprintf("Run: ALTER PUBLICATION %s ADD TABLE %s; or set the stream to full refresh.",
+				postgres.Quote(c.CDC.Publication), name)}
+	}
+	return nil
 }

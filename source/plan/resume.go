@@ -83,6 +83,10 @@ func (p *Plan) resumeIncremental(s *Stream, from state.Stream) *protocol.Error {
 		if s.Method != ByXmin {
 			return otherMethod(s, "the Xmin method")
 		}
+	case *state.Follow:
+		if s.Method != ByLog {
+			return otherMethod(s, "the CDC method")
+		}
 	}
 	switch {
 	case !unfinished:

@@ -17,6 +17,10 @@ func (w *worker) open(ctx context.Context, s *Session, p *progress) ([]task, err
 	now := s.Snapshot
 	p.mark = state.Mark{System: s.System, OID: p.Table.OID, Snapshot: now.Text}
 	p.first, p.since, p.then, p.done = p.mark, nil, nil, nil
+	p.meta = p.follow.meta(p.Meta)
+	if p.Method == plan.ByLog {
+		p.then = &state.Follow{Mark: p.mark, From: p.follow.From, Filenode: p.Table.Storage.Filenode}
+	}
 	var tasks []task
 	var err error
 	switch {

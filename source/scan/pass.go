@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"strings"
 
+	"source-postgres/source/catalog"
 	"source-postgres/source/plan"
 	"source-postgres/source/postgres"
 	"source-postgres/source/state"
@@ -87,6 +88,9 @@ func (p *progress) query(extra string, conditions ...string) string {
 	sql.WriteString(" FROM ")
 	sql.WriteString(p.relation())
 	and := " WHERE "
+	if p.Method == plan.ByLog && p.Table.RowFilter != "" {
+		conditions = append(conditions, "("+p.Table.RowFilter+")")
+	}
 	for _, c := range conditions {
 		if c != everyRow {
 			sql.WriteString(and)
@@ -97,4 +101,12 @@ func (p *progress) query(extra string, conditions ...string) string {
 	return sql.String()
 }
 
-func (p *progress) relation() string { return postgres.Quote(p.Table.Schema, p.Table.Name) }
+// relation is the table in SQL. A table's own changes are in the log under its name, those of tables that inherit from it under
+// theirs, so that its first pass must not have them either.
+func (p *progress) relation() string {
+	name := postgres.Quote(p.Table.Schema, p.Table.Name)
+	if p.Method == plan.ByLog && p.Table.Kind == catalog.Ordinary {
+		return "ONLY " + name
+	}
+	return name
+}

@@ -17,6 +17,9 @@ type progress struct {
 	*plan.Stream
 	w        *protocol.Writer
 	interval time.Duration
+	ledger   *state.Ledger
+	follow   Follow
+	meta     [][]byte     // the values of the columns Meta
 	from     state.Stream // where this attempt goes on
 	mark     state.Mark   // of this attempt
 	first    state.Mark   // of the attempt that began the pass
@@ -51,8 +54,7 @@ func (p *progress) begin() error {
 	if p.started.Swap(true) {
 		return nil
 	}
-	p.began, p.saved = time.Now(), time.Now()
-	p.logged.Store(p.began.Unix())
+	p.began = time.Now()
 	var rows, bytes int64
 	if s := p.Table.Storage; s != nil {
 		rows, bytes = s.Rows, s.Bytes
@@ -100,20 +102,19 @@ func (p *progress) finish(e *protocol.Emitter, t task, rows int64) error {
 			return nil
 		}
 		p.unsaved, p.saved = 0, time.Now()
-		return p.message(p.state(last))
+		return p.ledger.Stream(p.Descriptor, p.state(last))
 	})
 	if err != nil || !last {
 		return err
 	}
 	p.complete.Store(true)
+	if p.Method == plan.ByLog {
+		slog.Info("first pass complete", "stream", p.Descriptor, "rows", p.rows.Load())
+		return nil // the log's part follows
+	}
 	slog.Info("stream complete", "stream", p.Descriptor, "rows", p.rows.Load(),
 		"seconds", fmt.Sprintf("%.1f", time.Since(p.began).Seconds()))
 	return p.w.Status(p.Descriptor, protocol.Complete)
-}
-
-func (p *progress) message(s state.Stream) *protocol.State {
-	m := state.Message(p.Descriptor, s)
-	return &m
 }
 
 // state is where the stream stands; last says that it has been read.
@@ -144,7 +145,7 @@ func (p *progress) fail(err *protocol.Error) {
 
 // end gives the stream its terminal status, if it has none yet, and returns why it failed. err is what stopped the whole scan.
 func (p *progress) end(err error) error {
-	if p.complete.Load() {
+	if p.complete.Load() && (err == nil || p.Method != plan.ByLog) {
 		return nil
 	}
 	if p.started.Load() {

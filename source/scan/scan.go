@@ -7,14 +7,17 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"time"
 
+	"github.com/jackc/pglogrepl"
 	"golang.org/x/sync/errgroup"
 
 	"source-postgres/protocol"
 	"source-postgres/source/catalog"
 	"source-postgres/source/plan"
 	"source-postgres/source/postgres"
+	"source-postgres/source/state"
 )
 
 // rewrites is how often a stream is begun anew because its table was rewritten while it was read.
@@ -22,8 +25,34 @@ const rewrites = 5
 
 // Options say how a scan goes about it.
 type Options struct {
-	Workers  int           // the most connections at a time, the session's among them
-	Interval time.Duration // the longest time between two states of a stream that sends records or is being searched for some
+	Workers  int                                // the most connections at a time, the session's among them
+	Interval time.Duration                      // the longest time between two states of a stream that sends records or is being searched for some
+	Ledger   *state.Ledger                      // makes the states
+	Follow   Follow                             // for streams whose changes come from the log
+	Begun    map[protocol.StreamDescriptor]bool // streams that have been reported as started
+}
+
+// A Follow is what a first pass hands over to the log.
+type Follow struct {
+	From   pglogrepl.LSN // the snapshot shows every transaction that committed before, and no other
+	Number uint64        // the rows' _ab_cdc_lsn
+	Time   time.Time     // their _ab_cdc_updated_at
+}
+
+// meta gives the values of the columns called names in a row of the first pass.
+func (f *Follow) meta(names []string) [][]byte {
+	var values [][]byte
+	for _, name := range names {
+		switch name {
+		case catalog.LSNColumn:
+			values = append(values, strconv.AppendUint(nil, f.Number, 10))
+		case catalog.UpdatedColumn:
+			values = append(values, []byte(f.Time.UTC().Format(catalog.InstantFormat)))
+		default:
+			values = append(values, nil)
+		}
+	}
+	return values
 }
 
 // Run reads the streams and writes their records, states and statuses. A stream that cannot be read does not stop the others;
@@ -32,7 +61,10 @@ type Options struct {
 func Run(ctx context.Context, s *Session, streams []*plan.Stream, o Options, w *protocol.Writer) error {
 	all := make([]*progress, len(streams))
 	for i, stream := range streams {
-		all[i] = &progress{Stream: stream, from: stream.From, interval: o.Interval, w: w}
+		all[i] = &progress{Stream: stream, from: stream.From, interval: o.Interval, ledger: o.Ledger, follow: o.Follow, w: w}
+		all[i].began, all[i].saved = time.Now(), time.Now()
+		all[i].logged.Store(time.Now().Unix())
+		all[i].started.Store(o.Begun[stream.Descriptor])
 	}
 	err := runRounds(ctx, s, all, o.Workers, w)
 	var errs []error
@@ -63,7 +95,7 @@ func runRounds(ctx context.Context, s *Session, all []*progress, workers int, w 
 		if len(again) == 0 {
 			return nil
 		}
-		if err := s.Begin(ctx); err != nil {
+		if err := s.Begin(ctx, ""); err != nil {
 			return err
 		}
 		if err := catalog.LoadStorage(ctx, s.Conn, tables); err != nil {

@@ -25,7 +25,7 @@ func Open(ctx context.Context, server *postgres.Server) (*Session, error) {
 		return nil, err
 	}
 	s := &Session{Server: server, Conn: conn}
-	if err := s.Begin(ctx); err != nil {
+	if err := s.Begin(ctx, ""); err != nil {
 		postgres.Close(conn)
 		return nil, err
 	}
@@ -36,12 +36,13 @@ func Open(ctx context.Context, server *postgres.Server) (*Session, error) {
 const factsSQL = `
 SELECT txid_current_snapshot(), extract(epoch FROM now())::bigint, (SELECT system_identifier FROM pg_control_system())`
 
-// Begin ends the transaction, if there is one, and begins another with a new snapshot.
-func (s *Session) Begin(ctx context.Context) error {
+// Begin ends the transaction, if there is one, and begins another, with the snapshot that another transaction exported or, if it
+// is "", a new one.
+func (s *Session) Begin(ctx context.Context, snapshot string) error {
 	if err := s.Server.Rollback(ctx, s.Conn); err != nil {
 		return err
 	}
-	if err := s.Server.Begin(ctx, s.Conn, ""); err != nil {
+	if err := s.Server.Begin(ctx, s.Conn, snapshot); err != nil {
 		return err
 	}
 	err := postgres.Query(ctx, s.Conn, factsSQL, nil, func(v [][]byte) (err error) {

@@ -22,7 +22,8 @@ type worker struct {
 	emit    *protocol.Emitter
 	w       *protocol.Writer
 
-	object, changes []byte // reused for every row
+	object, changes []byte // reused for every row, as is row
+	row             [][]byte
 }
 
 func newWorker(conn *pgconn.PgConn, s *Session, q *queue, w *protocol.Writer) *worker {
@@ -148,7 +149,7 @@ const (
 // read hands every row of the task to the emitter.
 func (w *worker) read(ctx context.Context, t task) (int64, error) {
 	p := t.p
-	formats := p.Object.Formats()
+	formats := p.Object.Formats()[:len(p.Columns)]
 	var marks *bookmark
 	if t.ordered {
 		formats = append(formats[:len(formats):len(formats)], 0)
@@ -162,7 +163,8 @@ func (w *worker) read(ctx context.Context, t task) (int64, error) {
 	count, looked := int64(0), int64(0)
 	for rows.NextRow() {
 		values := rows.Values()
-		w.object, w.changes = p.Object.Append(w.object[:0], w.changes[:0], values[:len(p.Columns)])
+		w.row = append(append(w.row[:0], values[:len(p.Columns)]...), p.meta...)
+		w.object, w.changes = p.Object.Append(w.object[:0], w.changes[:0], w.row)
 		err := w.emit.Record(p.Header, w.object, w.changes)
 		if err == nil && marks != nil {
 			err = marks.row(w.emit, values[len(p.Columns)], len(w.object))
@@ -219,7 +221,7 @@ func (b *bookmark) row(e *protocol.Emitter, cursor []byte, size int) error {
 	half := *b.p.then.(*state.Cursor)
 	b.p.reach(&half, b.value)
 	half.Partial = true
-	return e.Checkpoint(func() *protocol.State { return b.p.message(&half) })
+	return e.Checkpoint(func() *protocol.State { return b.p.ledger.Stream(b.p.Descriptor, &half) })
 }
 
 // end gives the stream's last state the value that was reached.

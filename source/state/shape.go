@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/jackc/pglogrepl"
+
 	"source-postgres/protocol"
 )
 
@@ -34,6 +36,7 @@ type shape struct {
 	Snapshot  string     `json:"snapshot,omitempty"`
 	Time      int64      `json:"snapshot_time,omitempty"`
 	OpenSince int64      `json:"open_since,omitempty"`
+	From      string     `json:"from,omitempty"`
 }
 
 // The values of state_type.
@@ -41,6 +44,7 @@ const (
 	typeCtid   = "ctid"
 	typeCursor = "cursor_based"
 	typeXmin   = "xmin"
+	typeFollow = "cdc"
 	typeWhole  = "full_refresh"
 )
 
@@ -67,6 +71,8 @@ func shapeOf(d protocol.StreamDescriptor, s Stream) *shape {
 	case *Xmin:
 		upper, lower := s.Bound>>32, s.Bound&(1<<32-1)
 		sh.Type, sh.Wraparounds, sh.XminValue, sh.XminRaw = typeXmin, &upper, &lower, &s.Bound
+	case *Follow:
+		sh.Type, sh.Finished, sh.From, sh.Filenode = typeFollow, true, s.From.String(), &s.Filenode
 	case *Whole:
 		sh.Type, sh.Finished, sh.SyncID = typeWhole, true, s.SyncID
 	}
@@ -112,12 +118,26 @@ func (sh *shape) stream() (Stream, error) {
 			Time: sh.Time, OpenSince: sh.OpenSince}, nil
 	case sh.Type == typeXmin:
 		return sh.parseXmin(mark)
+	case sh.Type == typeFollow:
+		return sh.parseFollow(mark)
 	case sh.Type == typeWhole:
 		return &Whole{SyncID: sh.SyncID}, nil
 	case sh.Type == "":
 		return nil, nil
 	}
 	return nil, fmt.Errorf("it has the unknown state_type %q", sh.Type)
+}
+
+func (sh *shape) parseFollow(mark Mark) (Stream, error) {
+	from, err := pglogrepl.ParseLSN(sh.From)
+	if err != nil {
+		return nil, fmt.Errorf("its from %q is not an LSN", sh.From)
+	}
+	s := &Follow{Mark: mark, From: from}
+	if sh.Filenode != nil {
+		s.Filenode = *sh.Filenode
+	}
+	return s, nil
 }
 
 func (sh *shape) parseXmin(mark Mark) (Stream, error) {

@@ -1,10 +1,10 @@
 package state
 
 import (
-	"source-postgres/protocol"
+	"github.com/jackc/pglogrepl"
 )
 
-// A Stream says where the reading of one stream stopped. It is one of *Ctid, *Cursor, *Xmin and *Whole.
+// A Stream says where the reading of one stream stopped. It is one of *Ctid, *Cursor, *Xmin, *Follow and *Whole.
 type Stream interface {
 	stream()
 }
@@ -48,6 +48,22 @@ type Xmin struct {
 	Bound uint64
 }
 
+// A Follow is a stream whose first pass is over and which the log keeps current: only this mark says so. Changes of
+// transactions that committed before From were seen by the first pass.
+type Follow struct {
+	Mark
+	From     pglogrepl.LSN
+	Filenode uint64 // when the first pass ended
+}
+
+// A Log is the state that all streams share where changes come from the write-ahead log.
+type Log struct {
+	LSN      pglogrepl.LSN // everything that committed before has been sent
+	Number   uint64        // the greatest _ab_cdc_lsn that has been given out
+	System   string        // the cluster's system_identifier; empty in the states of Airbyte's connector
+	Timeline int32
+}
+
 // A Whole is a relation that can only be read in one go, and has been.
 type Whole struct {
 	SyncID *int64
@@ -56,6 +72,7 @@ type Whole struct {
 func (*Ctid) stream()   {}
 func (*Cursor) stream() {}
 func (*Xmin) stream()   {}
+func (*Follow) stream() {}
 func (*Whole) stream()  {}
 
 // MarkOf is the mark of s; the zero Mark if it has none.
@@ -67,12 +84,8 @@ func MarkOf(s Stream) Mark {
 		return s.Mark
 	case *Xmin:
 		return s.Mark
+	case *Follow:
+		return s.Mark
 	}
 	return Mark{}
-}
-
-// Message is the STREAM state of stream d.
-func Message(d protocol.StreamDescriptor, s Stream) protocol.State {
-	text := marshal(d, s)
-	return protocol.State{Type: protocol.TypeStream, Stream: &protocol.StreamState{Descriptor: d, State: text}}
 }

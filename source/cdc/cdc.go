@@ -1,0 +1,277 @@
+// Package cdc reads changes from the write-ahead log: with a replication slot and the pgoutput plugin, from the position that a
+// state names up to where the log stood when the reading began.
+package cdc
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5/pgconn"
+	"golang.org/x/sync/errgroup"
+
+	"source-postgres/protocol"
+	"source-postgres/source/catalog"
+	"source-postgres/source/config"
+	"source-postgres/source/plan"
+	"source-postgres/source/postgres"
+	"source-postgres/source/state"
+)
+
+// A state is written at the end of a transaction when so much has been sent since the last one.
+const (
+	stateRecords = 10_000
+	stateBytes   = 16 << 20
+	stateEvery   = 10 * time.Second
+)
+
+// A Reader reads the log for the streams that it keeps current. It is used by one goroutine.
+type Reader struct {
+	server      *postgres.Server
+	conn        *pgconn.PgConn // for questions; not in a transaction between them
+	config      *config.Config
+	streams     []*follower
+	partitioned bool // one of the streams is a partitioned table
+	ledger      *state.Ledger
+	writer      *protocol.Writer
+	emitter     *protocol.Emitter
+	accepted    pglogrepl.LSN // what the server may forget
+	patience    time.Duration // wal_sender_timeout; 0: endless
+
+	at        state.Log // what the next state says
+	number    uint64    // the last _ab_cdc_lsn
+	relations map[uint32]*relation
+	logged    time.Time
+
+	// Of the transaction that is being read.
+	inside     bool
+	committing pglogrepl.LSN
+	begins     uint64 // where the present change begins
+	instant    []byte // when it committed, as records show it
+
+	waiting      []pending
+	waitingBytes int
+	sent         int // records since the last state
+	sentBytes    int
+	saved        time.Time
+
+	row, values          [][]byte // reused for every change, as are the next three
+	object, lost, digits []byte
+}
+
+// A follower is a stream that the log keeps current.
+type follower struct {
+	*plan.Stream
+	since pglogrepl.LSN // changes that committed before were seen by its first pass
+	rows  int64
+}
+
+// Options say what a Reader reads.
+type Options struct {
+	Config  *config.Config
+	Ledger  *state.Ledger
+	Writer  *protocol.Writer
+	From    state.Log     // where to go on
+	Accept  pglogrepl.LSN // what the server may forget: only what the platform has in its keeping
+	Timeout time.Duration // wal_sender_timeout
+}
+
+// NewReader is a Reader with a connection of its own. Close it in the end.
+func NewReader(ctx context.Context, server *postgres.Server, o Options) (*Reader, error) {
+	conn, err := server.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &Reader{
+		server: server, conn: conn, config: o.Config, ledger: o.Ledger, writer: o.Writer, emitter: o.Writer.Emitter(),
+		accepted: o.Accept, patience: o.Timeout, at: o.From, number: o.From.Number,
+	}, nil
+}
+
+// Close ends the connection for questions.
+func (r *Reader) Close() { postgres.Close(r.conn) }
+
+// Position is how far the log has been read.
+func (r *Reader) Position() state.Log { return r.at }
+
+// Skip raises the numbers to be given out above number.
+func (r *Reader) Skip(number uint64) {
+	r.number = max(r.number, number)
+	r.at.Number = r.number
+}
+
+// Follow makes the Reader keep a stream current from now on; since is what its first pass has seen.
+func (r *Reader) Follow(s *plan.Stream, since pglogrepl.LSN) {
+	for _, f := range r.streams {
+		if f.Stream.Descriptor == s.Descriptor {
+			f.since = max(f.since, since)
+			return
+		}
+	}
+	r.streams = append(r.streams, &follower{Stream: s, since: since})
+	r.partitioned = r.partitioned || s.Table.Kind == catalog.Partitioned
+}
+
+// Run reads every change that committed before target and writes a state that says so at the end.
+func (r *Reader) Run(ctx context.Context, target pglogrepl.LSN) error {
+	conn, err := r.start(ctx)
+	if err != nil {
+		return err
+	}
+	defer postgres.Abandon(conn) // a goodbye would first have to wait for what the server is still sending
+	r.relations, r.inside = map[uint32]*relation{}, false
+	r.saved, r.logged = time.Now(), time.Now()
+	slog.Info("reading the log", "from", r.at.LSN, "to", target)
+	f := newFeed(conn, r.patience, func() pglogrepl.LSN { return r.accepted }, r.at.LSN)
+	group, ctx := errgroup.WithContext(ctx)
+	receiving, stop := context.WithCancel(ctx)
+	group.Go(func() (err error) {
+		defer protocol.Recover(&err)
+		if err := f.run(receiving); err != nil {
+			return explain(err, r.config)
+		}
+		return nil
+	})
+	group.Go(func() (err error) {
+		defer stop()
+		defer protocol.Recover(&err)
+		return r.consume(ctx, f, target)
+	})
+	return group.Wait()
+}
+
+// consume makes records of what the feed gives until the target is reached.
+func (r *Reader) consume(ctx context.Context, f *feed, target pglogrepl.LSN) error {
+	var m message
+	// At least one message is waited for: the first is the answer to the first status, so that the server has taken note of what
+	// it may forget.
+	for first := true; first || r.at.LSN < target || r.inside; first = false {
+		chunk, ok := <-f.full
+		if !ok {
+			return ctx.Err() // the feed says why
+		}
+		for rest := chunk; len(rest) > 0; {
+			size := 4 + int(binary.BigEndian.Uint32(rest))
+			if err := r.message(ctx, &m, rest[4:size]); err != nil {
+				return err
+			}
+			rest = rest[size:]
+		}
+		f.done(chunk)
+		r.progress(target)
+	}
+	return r.checkpoint(true)
+}
+
+// message takes one message of the stream: a keepalive or a change.
+func (r *Reader) message(ctx context.Context, m *message, data []byte) error {
+	position := pglogrepl.LSN(binary.BigEndian.Uint64(data[1:]))
+	if data[0] == 'k' {
+		if r.inside {
+			return nil // it may stand beyond this transaction's end, of which something is still to come
+		}
+		r.at.LSN = max(r.at.LSN, position)
+		return r.checkpoint(false)
+	}
+	if err := m.decode(data[25:]); err != nil {
+		return err
+	}
+	switch m.kind {
+	case 'B':
+		r.inside, r.committing = true, m.commit
+		r.instant = m.committed.UTC().AppendFormat(r.instant[:0], catalog.InstantFormat)
+	case 'C':
+		if err := r.settle(ctx); err != nil {
+			return err
+		}
+		r.inside, r.at.LSN = false, max(r.at.LSN, m.commit)
+		return r.checkpoint(false)
+	case 'R':
+		if err := r.settle(ctx); err != nil { // what waits belongs to the relation as it was
+			return err
+		}
+		rel, err := r.relate(ctx, m.shape)
+		if err != nil {
+			return err
+		}
+		r.relations[m.shape.oid] = rel
+	case 'I', 'U', 'D':
+		r.begins = uint64(position)
+		return r.change(ctx, m)
+	case 'T':
+		r.truncated(m.relations)
+	}
+	return nil
+}
+
+// checkpoint writes a state if enough has been sent since the last one, or if it is the last.
+func (r *Reader) checkpoint(last bool) error {
+	due := r.sent >= stateRecords || r.sentBytes >= stateBytes || r.sent > 0 && time.Since(r.saved) >= stateEvery
+	if !last && !due && time.Since(r.saved) < r.config.CheckpointInterval {
+		return nil
+	}
+	r.at.Number = r.number
+	err := r.emitter.Checkpoint(func() *protocol.State { return r.ledger.Log(r.at) })
+	if err != nil {
+		return err
+	}
+	if r.config.CDC.AcknowledgeReading {
+		r.accepted = r.at.LSN
+	}
+	r.sent, r.sentBytes, r.saved = 0, 0, time.Now()
+	return nil
+}
+
+// progress logs how far there is to go, now and then.
+func (r *Reader) progress(target pglogrepl.LSN) {
+	if time.Since(r.logged) < 30*time.Second {
+		return
+	}
+	r.logged = time.Now()
+	left := int64(target) - int64(r.at.LSN)
+	slog.Info("log goes on", "at", r.at.LSN, "to", target, "bytes_left", max(left, 0))
+}
+
+// truncated warns: a TRUNCATE has no records.
+func (r *Reader) truncated(relations []uint32) {
+	for _, oid := range relations {
+		if rel := r.relations[oid]; rel != nil && len(rel.targets) > 0 {
+			slog.Warn("the table was truncated: the rows that it had are not reported as deleted",
+				"table", rel.schema+"."+rel.name)
+		}
+	}
+}
+
+// check holds a change against its relation.
+func (rel *relation) check(m *message) error {
+	n := len(rel.columns)
+	if m.kind != 'D' && len(m.row.kinds) != n || m.old.present() && len(m.old.kinds) != n {
+		return &protocol.Error{Kind: protocol.System,
+			Message: fmt.Sprintf("A change of table %s.%s in the log has %d values where the table had %d columns.", rel.schema, rel.name,
+				len(m.row.kinds), n)}
+	}
+	return nil
+}
+
+func unknownRelation(oid uint32) error {
+	return &protocol.Error{Kind: protocol.System,
+		Message: fmt.Sprintf("The log has a change of table %d, which it did not introduce.", oid)}
+}
+
+// explain puts an error of the replication connection into words.
+func explain(err error, c *config.Config) error {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) && strings.Contains(pg.Message, "publication") && pg.Code == "42704" {
+		return &protocol.Error{Kind: protocol.Config, Err: err,
+			Message: fmt.Sprintf("Publication %s did not exist when the changes in the log were made, or has been dropped.",
+				c.CDC.Publication),
+			Hint: "The slot must be made after the publication. Make the publication, drop the slot and make it again, and reset the " +
+				"connection."}
+	}
+	return postgres.Explain(err, "read the log")
+}

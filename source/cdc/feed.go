@@ -1,0 +1,203 @@
+package cdc
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+)
+
+const (
+	chunkSize = 256 << 10              // bytes of messages that are handed over at a time
+	chunks    = 4                      // that may wait
+	askAfter  = 300 * time.Millisecond // of silence: then the server is asked where it stands
+	pingEvery = 10 * time.Second       // at the most between two status messages; less if the server's patience is shorter
+)
+
+// A feed owns the replication connection: it alone receives from it and writes to it. It passes on what it receives in chunks,
+// and while nobody takes them, because stdout is blocked, it goes on telling the server that it is alive: a server that hears
+// nothing for wal_sender_timeout ends the connection.
+//
+// In its status messages the written position is what has been received, and the flushed and applied ones are what may be
+// forgotten. All three are always set, for an unset one is filled in with the written one; and the written one is up to date,
+// for a server that is always told an old one answers each time.
+type feed struct {
+	conn     *pgconn.PgConn
+	full     chan []byte // messages, each behind its length in 4 bytes
+	empty    chan []byte
+	accepted func() pglogrepl.LSN
+	received pglogrepl.LSN
+	every    time.Duration
+	pinged   time.Time
+}
+
+func newFeed(conn *pgconn.PgConn, patience time.Duration, accepted func() pglogrepl.LSN, from pglogrepl.LSN) *feed {
+	f := &feed{conn: conn, full: make(chan []byte, chunks), empty: make(chan []byte, chunks+2), accepted: accepted,
+		received: from, every: pingEvery}
+	if patience > 0 {
+		f.every = min(f.every, patience/3)
+	}
+	return f
+}
+
+// run receives until ctx ends or the connection does; then full is closed.
+func (f *feed) run(ctx context.Context) error {
+	defer close(f.full)
+	stop := context.AfterFunc(ctx, func() { _ = f.conn.Conn().SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	chunk := make([]byte, 0, chunkSize)
+	if err := f.status(true); err != nil {
+		return err
+	}
+	for {
+		if err := f.await(ctx); err != nil {
+			return err
+		}
+		m, err := f.conn.ReceiveMessage(context.Background())
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case isTimeout(err):
+			// Nothing has come for a while. The answer says how far the server has got.
+			if err := f.status(true); err != nil {
+				return err
+			}
+		case err != nil:
+			return err
+		default:
+			if chunk, err = f.keep(chunk, m); err != nil {
+				return err
+			}
+		}
+		if chunk, err = f.pass(ctx, chunk); err != nil {
+			return err
+		}
+		if time.Since(f.pinged) > f.every {
+			if err := f.status(false); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (f *feed) await(ctx context.Context) error {
+	if f.conn.Frontend().ReadBufferLen() > 0 {
+		return nil // there is more to be had at once
+	}
+	err := f.conn.Conn().SetReadDeadline(time.Now().Add(askAfter))
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// keep appends what is in m to the chunk.
+func (f *feed) keep(chunk []byte, m pgproto3.BackendMessage) ([]byte, error) {
+	switch m := m.(type) {
+	case *pgproto3.CopyData:
+		if len(m.Data) == 0 {
+			return chunk, errors.New("receive from the log: an empty message")
+		}
+		chunk = binary.BigEndian.AppendUint32(chunk, uint32(len(m.Data)))
+		chunk = append(chunk, m.Data...)
+		return chunk, f.note(m.Data)
+	case *pgproto3.ErrorResponse:
+		return chunk, pgconn.ErrorResponseToPgError(m)
+	case *pgproto3.CopyDone:
+		return chunk, errors.New("receive from the log: the server ended the stream")
+	}
+	return chunk, nil // notices and changed parameters
+}
+
+// note keeps the position up to date and answers a keepalive that asks for it.
+//
+// A change: 'w', where it begins, where the server stands, the time. A keepalive: 'k', where the server stands, the time, and
+// whether it wants an answer. All in 8 bytes but the last.
+func (f *feed) note(data []byte) error {
+	switch {
+	case data[0] == 'w' && len(data) >= 25:
+		f.received = max(f.received, pglogrepl.LSN(binary.BigEndian.Uint64(data[1:])))
+	case data[0] == 'k' && len(data) == 18:
+		f.received = max(f.received, pglogrepl.LSN(binary.BigEndian.Uint64(data[1:])))
+		if data[17] != 0 {
+			return f.status(false)
+		}
+	default:
+		return fmt.Errorf("receive from the log: message %q of %d bytes is unknown", data[0], len(data))
+	}
+	return nil
+}
+
+// pass hands the chunk over when it is full, or when there is nothing more to be had at once; while it cannot, it keeps the
+// connection alive.
+func (f *feed) pass(ctx context.Context, chunk []byte) ([]byte, error) {
+	if len(chunk) < chunkSize {
+		if len(chunk) == 0 || f.conn.Frontend().ReadBufferLen() > 0 {
+			return chunk, nil
+		}
+		select {
+		case f.full <- chunk:
+			return f.fresh(), nil
+		default:
+			return chunk, nil // it can just as well grow meanwhile
+		}
+	}
+	ticker := time.NewTicker(f.every)
+	defer ticker.Stop()
+	for {
+		select {
+		case f.full <- chunk:
+			return f.fresh(), nil
+		case <-ticker.C:
+			if err := f.status(false); err != nil {
+				return nil, err
+			}
+		case <-ctx.Done():
+			return nil, nil
+		}
+	}
+}
+
+func (f *feed) fresh() []byte {
+	select {
+	case chunk := <-f.empty:
+		return chunk[:0]
+	default:
+		return make([]byte, 0, chunkSize)
+	}
+}
+
+// done gives a chunk back.
+func (f *feed) done(chunk []byte) {
+	if cap(chunk) > 4*chunkSize {
+		return // it held a huge change
+	}
+	select {
+	case f.empty <- chunk:
+	default:
+	}
+}
+
+func (f *feed) status(ask bool) error {
+	f.pinged = time.Now()
+	accepted := f.accepted()
+	err := pglogrepl.SendStandbyStatusUpdate(context.Background(), f.conn, pglogrepl.StandbyStatusUpdate{
+		WALWritePosition: max(f.received, accepted), WALFlushPosition: accepted, WALApplyPosition: accepted,
+		ClientTime: f.pinged, ReplyRequested: ask,
+	})
+	if err != nil {
+		return fmt.Errorf("tell the server where the reading stands: %w", err)
+	}
+	return nil
+}
+
+func isTimeout(err error) bool {
+	var n net.Error
+	return errors.As(err, &n) && n.Timeout()
+}

@@ -1,0 +1,135 @@
+package cdc
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+
+	"source-postgres/source/catalog"
+	"source-postgres/source/codec"
+	"source-postgres/source/plan"
+)
+
+// A relation is what the log calls a table, with the streams that its changes belong to.
+type relation struct {
+	shape
+	targets []*target
+}
+
+// A target is one stream that takes the changes of a relation, and how a row of the relation becomes a record of it.
+type target struct {
+	*follower
+	object *codec.Object // encodes the stream's columns, then Meta, from the log's texts
+	from   []int         // the position of each column in the relation's rows; -1: the log does not have it
+	types  []*codec.Type // of each column
+	absent bool          // a column that the log does not have must be looked up in the table
+	key    []int         // the positions in the relation's rows of what identifies a row
+	again  *lookup       // finds values that the log does not have; nil if rows cannot be told apart
+}
+
+// relate makes the relation of a shape: which streams it feeds, by the names that it had when the changes were made.
+func (r *Reader) relate(ctx context.Context, s shape) (*relation, error) {
+	if s.schema == "" {
+		s.schema = "pg_catalog"
+	}
+	rel := &relation{shape: s}
+	followers := r.followers(s.schema, s.name, false)
+	if r.partitioned {
+		above, err := r.ancestors(ctx, s.oid)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range above {
+			followers = append(followers, r.followers(name[0], name[1], true)...)
+		}
+	}
+	if len(followers) == 0 {
+		return rel, nil
+	}
+	types, err := r.typesOf(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range followers {
+		rel.targets = append(rel.targets, newTarget(f, s, types))
+	}
+	return rel, nil
+}
+
+// followers are the streams of a table; partitioned asks only for streams of partitioned tables.
+func (r *Reader) followers(schema, name string, partitioned bool) []*follower {
+	var found []*follower
+	for _, f := range r.streams {
+		if f.Table.Schema == schema && f.Table.Name == name && (!partitioned || f.Table.Kind == catalog.Partitioned) {
+			found = append(found, f)
+		}
+	}
+	return found
+}
+
+func newTarget(f *follower, s shape, types []*codec.Type) *target {
+	t := &target{follower: f}
+	var columns []codec.Column
+	var lost []string
+	for i, c := range s.columns {
+		if c.key {
+			t.key = append(t.key, i)
+		}
+	}
+	if s.identity == 'f' { // every column is the identity; the table's own key, where it has one, tells rows apart
+		t.key = nil
+		for _, name := range f.Table.Key {
+			if i := s.position(name); i >= 0 {
+				t.key = append(t.key, i)
+			}
+		}
+		if len(t.key) != len(f.Table.Key) {
+			t.key = nil
+		}
+	}
+	for _, c := range f.Columns {
+		i := s.position(c.Name)
+		kind := c.Type
+		switch {
+		case i >= 0 && s.columns[i].oid != c.OID:
+			kind = types[i] // it had another type then
+		case i < 0 && c.Generated:
+			t.absent = true // the log of most versions has no generated columns
+		case i < 0:
+			lost = append(lost, c.Name)
+		}
+		t.from = append(t.from, i)
+		t.types = append(t.types, kind)
+		columns = append(columns, codec.Column{Name: c.Name, Type: kind, Key: i >= 0 && slices.Contains(t.key, i)})
+	}
+	if len(lost) > 0 {
+		slog.Info("columns are not in these changes of the table: they were made before the columns were, or after they were "+
+			"dropped or renamed", "stream", f.Descriptor, "columns", lost)
+	}
+	t.object = codec.NewObject(append(columns, plan.MetaColumns(f.Meta)...), codec.TextWire, f.Limits)
+	if len(t.key) > 0 {
+		t.again = newLookup(t, s)
+	}
+	return t
+}
+
+func (s *shape) position(name string) int {
+	return slices.IndexFunc(s.columns, func(c column) bool { return c.name == name })
+}
+
+// typesOf gives the types of the columns. Those that the database has no more are shown as text.
+func (r *Reader) typesOf(ctx context.Context, s shape) ([]*codec.Type, error) {
+	var oids []uint32
+	for _, c := range s.columns {
+		oids = append(oids, c.oid)
+	}
+	known, err := catalog.LoadTypes(ctx, r.conn, oids)
+	if err != nil {
+		return nil, err
+	}
+	types := make([]*codec.Type, len(s.columns))
+	for i, c := range s.columns {
+		types[i] = known.Type(c.oid, c.typmod, 1)
+	}
+	return types, nil
+}

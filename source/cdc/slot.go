@@ -1,0 +1,183 @@
+package cdc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"source-postgres/protocol"
+	"source-postgres/source/config"
+	"source-postgres/source/postgres"
+)
+
+// plugin is the output plugin that every slot must have been made with.
+const plugin = "pgoutput"
+
+// A Slot is the replication slot and what the server says of the log.
+type Slot struct {
+	Plugin, Database string
+	Active           string // the process that is using it; empty: none
+	Status           string // wal_status; lost: what it needs has been removed
+	Confirmed        pglogrepl.LSN
+	Retained         int64         // bytes of log that it keeps the server from removing
+	Flushed          pglogrepl.LSN // the end of the log
+	Timeline         int32
+	Patience         time.Duration // wal_sender_timeout
+}
+
+const slotSQL = `
+SELECT s.slot_type, s.plugin, s.database, s.active_pid, s.wal_status, s.confirmed_flush_lsn,
+       pg_wal_lsn_diff(p.lsn, s.restart_lsn)::bigint, p.lsn,
+       (SELECT timeline_id FROM pg_control_checkpoint()),
+       (SELECT setting FROM pg_settings WHERE name = 'wal_sender_timeout')
+  FROM (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END) AS p (lsn)
+  LEFT JOIN pg_replication_slots s ON s.slot_name = $1`
+
+// LookUp finds the slot. One that is not there, or that is not fit for use at all, is a config error.
+func LookUp(ctx context.Context, conn *pgconn.PgConn, c *config.Config) (*Slot, error) {
+	s := &Slot{}
+	var kind string
+	err := postgres.Query(ctx, conn, slotSQL, [][]byte{[]byte(c.CDC.Slot)}, func(v [][]byte) error {
+		kind, s.Plugin, s.Database, s.Active, s.Status = string(v[0]), string(v[1]), string(v[2]), string(v[3]), string(v[4])
+		s.Confirmed, _ = pglogrepl.ParseLSN(string(v[5])) // 0 while the slot is being made
+		s.Retained, _ = strconv.ParseInt(string(v[6]), 10, 64)
+		timeline, _ := strconv.ParseInt(string(v[8]), 10, 32)
+		patience, _ := strconv.ParseInt(string(v[9]), 10, 64)
+		s.Timeline, s.Patience = int32(timeline), time.Duration(patience)*time.Millisecond
+		var err error
+		s.Flushed, err = pglogrepl.ParseLSN(string(v[7]))
+		return err
+	})
+	if err != nil {
+		return nil, postgres.Explain(err, "look up the replication slot")
+	}
+	return s, s.fit(kind, c)
+}
+
+// fit says why the slot cannot be read from.
+func (s *Slot) fit(kind string, c *config.Config) error {
+	name := c.CDC.Slot
+	create := fmt.Sprintf("Run in database %s: SELECT pg_create_logical_replication_slot(%s, 'pgoutput');", c.Database,
+		postgres.Literal(name))
+	anew := "Run: SELECT pg_drop_replication_slot(" + postgres.Literal(name) + "); then SELECT pg_create_logical_replication_slot(" +
+		postgres.Literal(name) + ", 'pgoutput'); and reset the connection: every table is read again."
+	e := &protocol.Error{Kind: protocol.Config}
+	switch {
+	case kind == "":
+		e.Message, e.Hint = fmt.Sprintf("Replication slot %s does not exist.", name), create+
+			" If a sync has used it before, also reset the connection: changes since then are lost to it."
+	case kind != "logical":
+		e.Message, e.Hint = fmt.Sprintf("Replication slot %s is a physical one.", name), "Choose another name. "+create
+	case s.Plugin != plugin:
+		e.Message, e.Hint = fmt.Sprintf("Replication slot %s was made with the plugin %s, not with pgoutput.", name, s.Plugin), anew
+	case s.Database != c.Database:
+		e.Message, e.Hint = fmt.Sprintf("Replication slot %s belongs to database %s, not to %s.", name, s.Database, c.Database),
+			"Slot names are shared by all databases of a server; choose another name. "+create
+	case s.Status == "lost":
+		e.Message, e.Hint = fmt.Sprintf("Replication slot %s is lost: the server has removed log that it needed, because it kept more "+
+			"than max_slot_wal_keep_size.", name), "Changes since the last sync cannot be read any more. Raise max_slot_wal_keep_size "+
+			"or synchronise more often. "+anew
+	case s.Confirmed == 0:
+		e.Kind = protocol.Transient
+		e.Message, e.Hint = fmt.Sprintf("Replication slot %s is still being made.", name),
+			"It waits for transactions that were open when it was begun: end them, those in pg_prepared_xacts too."
+	default:
+		return nil
+	}
+	return e
+}
+
+// A Point is a moment of the log with the snapshot that shows just what had committed then. It lasts until Close.
+type Point struct {
+	LSN      pglogrepl.LSN
+	Snapshot string
+	conn     *pgconn.PgConn
+}
+
+// Consistent makes a Point by way of a temporary replication slot, which vanishes with its connection.
+func Consistent(ctx context.Context, server *postgres.Server) (*Point, error) {
+	conn, err := server.Replicate(ctx)
+	if err != nil {
+		return nil, err
+	}
+	name := fmt.Sprintf("source_postgres_%d_%d", os.Getpid(), time.Now().UnixNano())
+	slot, err := pglogrepl.CreateReplicationSlot(ctx, conn, name, plugin, pglogrepl.CreateReplicationSlotOptions{
+		Temporary: true, SnapshotAction: "EXPORT_SNAPSHOT", Mode: pglogrepl.LogicalReplication,
+	})
+	if err != nil {
+		postgres.Close(conn)
+		return nil, postgres.Explain(err, "make a temporary replication slot")
+	}
+	lsn, err := pglogrepl.ParseLSN(slot.ConsistentPoint)
+	if err != nil {
+		postgres.Close(conn)
+		return nil, fmt.Errorf("make a temporary replication slot: %w", err)
+	}
+	return &Point{LSN: lsn, Snapshot: slot.SnapshotName, conn: conn}, nil
+}
+
+// Close gives the slot back. The snapshot lives on in the transactions that have taken it over.
+func (p *Point) Close() { postgres.Close(p.conn) }
+
+// busy is how long a slot that another connection is using is waited for: that of an attempt before this one may not have been
+// noticed to be gone.
+const busy = 60 * time.Second
+
+// start opens the replication connection and starts the stream.
+func (r *Reader) start(ctx context.Context) (*pgconn.PgConn, error) {
+	deadline := time.Now().Add(busy)
+	for {
+		conn, err := r.server.Replicate(ctx)
+		if err != nil {
+			return nil, err
+		}
+		err = pglogrepl.StartReplication(ctx, conn, r.config.CDC.Slot, r.at.LSN, pglogrepl.StartReplicationOptions{
+			Mode: pglogrepl.LogicalReplication,
+			PluginArgs: []string{"proto_version '1'",
+				"publication_names " + postgres.ReplicationLiteral(postgres.Quote(r.config.CDC.Publication))},
+		})
+		if err == nil {
+			return conn, nil
+		}
+		postgres.Close(conn)
+		var pg *pgconn.PgError
+		if !errors.As(err, &pg) || pg.Code != "55006" {
+			return nil, explain(err, r.config)
+		}
+		if time.Now().After(deadline) {
+			return nil, &protocol.Error{Kind: protocol.Transient, Err: err,
+				Message: fmt.Sprintf("Replication slot %s is in use by another connection.", r.config.CDC.Slot),
+				Hint:    "Only one connection can read from a slot: give each one its own. See pg_replication_slots.active_pid."}
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+const ancestorsSQL = `
+SELECT n.nspname, c.relname
+  FROM pg_partition_ancestors($1::oid::regclass) AS a (oid)
+  JOIN pg_class c ON c.oid = a.oid JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE a.oid <> $1::oid`
+
+// ancestors are the partitioned tables, as schema and name, that a relation is a partition of.
+func (r *Reader) ancestors(ctx context.Context, oid uint32) ([][2]string, error) {
+	var above [][2]string
+	err := postgres.Query(ctx, r.conn, ancestorsSQL, [][]byte{strconv.AppendUint(nil, uint64(oid), 10)}, func(v [][]byte) error {
+		above = append(above, [2]string{string(v[0]), string(v[1])})
+		return nil
+	})
+	if err != nil {
+		return nil, postgres.Explain(err, "look up the partitions")
+	}
+	return above, nil
+}

@@ -1,0 +1,283 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+
+	"source-postgres/protocol"
+	"source-postgres/source/cdc"
+	"source-postgres/source/config"
+	"source-postgres/source/plan"
+	"source-postgres/source/postgres"
+	"source-postgres/source/scan"
+	"source-postgres/source/state"
+)
+
+// A following is a sync whose changes come from the log. It has up to three parts: the log, for the streams whose first pass is
+// over or was begun by an earlier attempt; then the first pass of those that need one; then the log from there on.
+type following struct {
+	config  *config.Config
+	server  *postgres.Server
+	session *scan.Session
+	slot    *cdc.Slot
+	plan    *plan.Plan
+	ledger  *state.Ledger
+	reader  *cdc.Reader
+	w       *protocol.Writer
+	now     time.Time
+
+	logged []*plan.Stream                     // the streams that the log keeps current
+	begun  map[protocol.StreamDescriptor]bool // reported as started
+	failed map[protocol.StreamDescriptor]bool // by the first pass
+}
+
+// follow reads the streams of p; from is the state that they go on from.
+func follow(
+	ctx context.Context, c *config.Config, session *scan.Session, p *plan.Plan, from *state.Set, now time.Time, w *protocol.Writer,
+) error {
+	f := &following{config: c, server: session.Server, session: session, plan: p, w: w, now: now,
+		begun: map[protocol.StreamDescriptor]bool{}, failed: map[protocol.StreamDescriptor]bool{}}
+	var err error
+	if f.slot, err = cdc.LookUp(ctx, session.Conn, c); err != nil {
+		return err
+	}
+	if err := f.continuous(from.Log); err != nil {
+		return err
+	}
+	streams := map[protocol.StreamDescriptor]state.Stream{}
+	for _, s := range p.Streams {
+		streams[s.Descriptor] = s.From
+		if s.Method == plan.ByLog {
+			f.logged = append(f.logged, s)
+		}
+	}
+	f.ledger = state.NewLedger(from.Log, streams)
+	err = f.parts(ctx, from.Log)
+	if f.reader != nil {
+		f.reader.Close()
+	}
+	return errors.Join(err, f.finish(err))
+}
+
+// continuous makes sure that the log still has everything that came after the state, and that it is the log of the state.
+func (f *following) continuous(log *state.Log) error {
+	if log == nil {
+		return nil
+	}
+	reset := fmt.Sprintf("Nothing was read. Reset the connection: every table is read again. Slot: %s.", f.config.CDC.Slot)
+	e := &protocol.Error{Kind: protocol.Config, Hint: reset}
+	switch {
+	case log.System != "" && f.session.System != "" && log.System != f.session.System:
+		e.Message = fmt.Sprintf("The state is of another database cluster: its system identifier is %s, this server's is %s.",
+			log.System, f.session.System)
+	case log.LSN < f.slot.Confirmed:
+		e.Message = fmt.Sprintf("Replication slot %s has moved on to %s, beyond the state, which is at %s: the changes between them "+
+			"are lost to this connection. Another connection uses the slot, or it was dropped and made again.",
+			f.config.CDC.Slot, f.slot.Confirmed, log.LSN)
+	case log.LSN > f.slot.Flushed:
+		e.Message = fmt.Sprintf("The state is at %s, ahead of the server's log, which ends at %s: the server was restored from a backup "+
+			"or replaced.", log.LSN, f.slot.Flushed)
+	default:
+		return nil
+	}
+	return e
+}
+
+// parts carries out the parts of the sync that are due.
+func (f *following) parts(ctx context.Context, log *state.Log) error {
+	slog.Info("replication slot", "slot", f.config.CDC.Slot, "confirmed", f.slot.Confirmed, "wal_retained_bytes", f.slot.Retained)
+	if log != nil {
+		if err := f.open(ctx, *log, log.LSN); err != nil {
+			return err
+		}
+		for _, s := range f.logged {
+			if since, ok := seen(s.From); ok {
+				f.reader.Follow(s, since)
+				if err := f.start(s); err != nil {
+					return err
+				}
+			}
+		}
+		if err := f.readLog(ctx); err != nil {
+			return err
+		}
+	}
+	var passes []*plan.Stream
+	for _, s := range f.plan.Streams {
+		if _, over := s.From.(*state.Follow); !over {
+			passes = append(passes, s)
+		}
+	}
+	if len(passes) == 0 {
+		return nil
+	}
+	err := f.pass(ctx, passes)
+	if !f.onlyStreams(err) || len(f.logged) == 0 {
+		return err
+	}
+	return errors.Join(err, f.readLog(ctx))
+}
+
+// seen says from where on the changes of a stream with this state belong to it, and whether it has been begun at all. Of a first
+// pass that is not over, too, changes are sent: it will read what they have made of the rows, and deletes it cannot see.
+func seen(from state.Stream) (pglogrepl.LSN, bool) {
+	if pass, ok := from.(*state.Ctid); ok {
+		from = pass.Then
+	}
+	done, ok := from.(*state.Follow)
+	if !ok {
+		return 0, false
+	}
+	return done.From, true
+}
+
+func (f *following) open(ctx context.Context, at state.Log, accept pglogrepl.LSN) (err error) {
+	at.System, at.Timeline = f.session.System, f.slot.Timeline
+	f.reader, err = cdc.NewReader(ctx, f.server, cdc.Options{
+		Config: f.config, Ledger: f.ledger, Writer: f.w, From: at, Accept: accept, Timeout: f.slot.Patience,
+	})
+	return err
+}
+
+// start reports a stream as begun.
+func (f *following) start(s *plan.Stream) error {
+	f.begun[s.Descriptor] = true
+	return errors.Join(f.w.Status(s.Descriptor, protocol.Started), f.w.Status(s.Descriptor, protocol.Running))
+}
+
+// readLog reads the log up to where it ends now.
+func (f *following) readLog(ctx context.Context) error {
+	// The session's own snapshot would hold back vacuum, and with it the slot.
+	if err := f.server.Rollback(ctx, f.session.Conn); err != nil {
+		return err
+	}
+	f.heartbeat(ctx)
+	slot, err := cdc.LookUp(ctx, f.session.Conn, f.config)
+	if err != nil {
+		return err
+	}
+	return f.reader.Run(ctx, slot.Flushed)
+}
+
+// heartbeat runs the user's query. It is the one statement that may write.
+func (f *following) heartbeat(ctx context.Context) {
+	query := f.config.CDC.HeartbeatQuery
+	if query == "" {
+		return
+	}
+	conn, err := f.server.Connect(ctx)
+	if err == nil {
+		defer postgres.Close(conn)
+		err = postgres.Exec(ctx, conn, query)
+	}
+	if err != nil && ctx.Err() == nil {
+		slog.Warn("heartbeat_action_query failed", "error", err)
+	}
+}
+
+// pass carries out the first pass of streams, in a snapshot that shows just what had committed at one point of the log.
+func (f *following) pass(ctx context.Context, streams []*plan.Stream) error {
+	follow, err := f.snapshot(ctx, slices.ContainsFunc(streams, func(s *plan.Stream) bool { return s.Method == plan.ByLog }))
+	if err != nil {
+		return err
+	}
+	if f.reader == nil {
+		at := state.Log{LSN: follow.From, Number: follow.Number}
+		if err := f.open(ctx, at, f.slot.Confirmed); err != nil {
+			return err
+		}
+	}
+	f.ledger.Log(f.reader.Position()) // what the states of the pass say of the log
+	timed, cancel := context.WithTimeout(ctx, f.config.CDC.InitialLoadTimeout)
+	defer cancel()
+	err = scan.Run(timed, f.session, streams, scan.Options{
+		Workers: workers(f.config), Interval: f.config.CheckpointInterval, Ledger: f.ledger, Follow: follow, Begun: f.begun,
+	}, f.w)
+	if err != nil && timed.Err() != nil && ctx.Err() == nil {
+		err = &protocol.Error{Kind: protocol.Transient,
+			Message: fmt.Sprintf("The first pass was interrupted after %s, so that the log does not grow for ever.",
+				f.config.CDC.InitialLoadTimeout),
+			Hint: "The next sync reads the log and then goes on with the pass. initial_load_timeout_hours sets the time."}
+	}
+	for _, problem := range protocol.Problems(err) {
+		var e *protocol.Error
+		if errors.As(problem, &e) && e.Stream != nil {
+			f.failed[*e.Stream] = true
+		}
+	}
+	whole := f.onlyStreams(err)
+	for _, s := range streams {
+		if !whole {
+			f.failed[s.Descriptor] = true // the scan has reported it
+		}
+		if s.Method == plan.ByLog && !f.failed[s.Descriptor] {
+			f.begun[s.Descriptor] = true
+			f.reader.Follow(s, follow.From)
+		}
+	}
+	return err
+}
+
+// snapshot begins the session's transaction anew, with a snapshot that shows just what had committed at one point of the log if
+// handOver asks for that, and says what the rows read in it are to say of the log.
+func (f *following) snapshot(ctx context.Context, handOver bool) (scan.Follow, error) {
+	follow := scan.Follow{From: f.slot.Confirmed, Time: f.now}
+	if f.reader != nil {
+		follow.From = f.reader.Position().LSN
+	}
+	follow.Number = uint64(follow.From)
+	if !handOver {
+		return follow, f.session.Begin(ctx, "")
+	}
+	point, err := cdc.Consistent(ctx, f.server)
+	switch {
+	case err == nil:
+		follow.From = point.LSN
+		err = f.session.Begin(ctx, point.Snapshot)
+		point.Close()
+	case ctx.Err() == nil:
+		// Whatever committed between the slot's position and the snapshot is sent twice, and nothing is missed.
+		slog.Warn("no temporary replication slot could be made; changes since the slot's position are sent again after the first "+
+			"pass", "error", err)
+		err = f.session.Begin(ctx, "")
+	}
+	follow.Number = uint64(follow.From)
+	if f.reader != nil { // rows read now are newer than every change sent so far
+		follow.Number = max(follow.Number, f.reader.Position().Number+1)
+		f.reader.Skip(follow.Number)
+	}
+	return follow, err
+}
+
+// onlyStreams reports that err is about single streams, so that the others can go on.
+func (f *following) onlyStreams(err error) bool {
+	for _, problem := range protocol.Problems(err) {
+		var e *protocol.Error
+		if !errors.As(problem, &e) || e.Stream == nil {
+			return false
+		}
+	}
+	return true
+}
+
+// finish gives the streams of the log their terminal status.
+func (f *following) finish(err error) error {
+	var errs []error
+	whole := f.onlyStreams(err)
+	for _, s := range f.logged {
+		switch {
+		case f.failed[s.Descriptor] || !f.begun[s.Descriptor]:
+		case whole:
+			errs = append(errs, f.w.Status(s.Descriptor, protocol.Complete))
+		default:
+			errs = append(errs, f.w.Status(s.Descriptor, protocol.Incomplete))
+		}
+	}
+	return errors.Join(errs...)
+}
