@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"source-postgres/protocol"
+	"source-postgres/source/cdc"
 	"source-postgres/source/config"
 	"source-postgres/source/postgres"
 	"source-postgres/source/scan"
@@ -20,7 +21,11 @@ func (Source) Check(ctx context.Context, text []byte) error {
 		return err
 	}
 	defer done()
-	return checkSchemas(ctx, session, c)
+	problems := checkSchemas(ctx, session, c)
+	if c.Method == config.MethodCDC {
+		problems = errors.Join(problems, cdc.Check(ctx, session.Server, session.Conn, c))
+	}
+	return problems
 }
 
 // schemasSQL says of each schema in $1 (a JSON array; NULL: every one but the system's) whether it is there, whether the user

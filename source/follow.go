@@ -50,6 +50,7 @@ func follow(
 	if err := f.continuous(from.Log); err != nil {
 		return err
 	}
+	unfit := f.identify(ctx)
 	streams := map[protocol.StreamDescriptor]state.Stream{}
 	for _, s := range p.Streams {
 		streams[s.Descriptor] = s.From
@@ -62,7 +63,33 @@ func follow(
 	if f.reader != nil {
 		f.reader.Close()
 	}
-	return errors.Join(err, f.finish(err))
+	return errors.Join(unfit, err, f.finish(err))
+}
+
+// identify gives tables the replica identity that they lack, where the user owns them. A stream whose table cannot be given one
+// is not read.
+func (f *following) identify(ctx context.Context) error {
+	var errs []error
+	f.plan.Streams = slices.DeleteFunc(f.plan.Streams, func(s *plan.Stream) bool {
+		if s.Alter == "" {
+			return false
+		}
+		conn, err := f.server.Connect(ctx)
+		if err == nil {
+			err = postgres.Exec(ctx, conn, s.Alter)
+			postgres.Close(conn)
+		}
+		if err == nil {
+			slog.Warn("the table was given a replica identity; manage_replica_identity turns this off", "stream", s.Descriptor,
+				"sql", s.Alter)
+			return false
+		}
+		errs = append(errs, &protocol.Error{Kind: protocol.Config, Stream: &s.Descriptor, Err: err,
+			Message: fmt.Sprintf("The table of stream %s has no replica identity, and none could be given to it.", s.Descriptor),
+			Hint:    "Run: " + s.Alter}, f.start(s), f.w.Status(s.Descriptor, protocol.Incomplete))
+		return true
+	})
+	return errors.Join(errs...)
 }
 
 // continuous makes sure that the log still has everything that came after the state, and that it is the log of the state.

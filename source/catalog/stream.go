@@ -52,7 +52,7 @@ func (t *Table) Stream(offer Offer) protocol.Stream {
 		s.JSONSchema.Properties[LSNColumn] = protocol.Number
 		s.JSONSchema.Properties[UpdatedColumn] = protocol.String
 		s.JSONSchema.Properties[DeletedColumn] = protocol.String
-		incremental = t.Published && !t.Unlogged && t.hasIdentity()
+		incremental = t.Published && !t.Unlogged && t.HasIdentity()
 		// A keyed table outside the publication has its cursor too, as in Airbyte's catalogs: adding it to the publication
 		// then changes nothing but the modes.
 		if incremental || len(t.Key) > 0 {
@@ -72,8 +72,8 @@ func (t *Table) Stream(offer Offer) protocol.Stream {
 	return s
 }
 
-// hasIdentity reports whether updates and deletes of the table can be told apart by row, or come whole.
-func (t *Table) hasIdentity() bool {
+// HasIdentity reports whether updates and deletes of the table can be told apart by row, or come whole.
+func (t *Table) HasIdentity() bool {
 	switch t.Identity {
 	case IdentityFull:
 		return true

@@ -53,6 +53,7 @@ type Stream struct {
 	System     string          // the cluster's system_identifier
 	Paged      bool            // can be read by ranges of blocks
 	From       state.Stream    // where the stream goes on; nil: at the beginning
+	Alter      string          // SQL that gives the table the replica identity that it lacks; empty: it has one
 	Done       bool            // an earlier attempt of this very sync finished it: only its state is due
 }
 
@@ -232,6 +233,24 @@ func (s *Stream) followable(c *config.Config) *protocol.Error {
 			Message: fmt.Sprintf("Stream %s is configured as incremental, but is not in publication %s.", s.Descriptor, c.CDC.Publication),
 			Hint: fmt.Sprintf("Run: ALTER PUBLICATION %s ADD TABLE %s; or set the stream to full refresh.",
 				postgres.Quote(c.CDC.Publication), name)}
+	case t.Filtered:
+		return &protocol.Error{
+			Message: fmt.Sprintf("Row-level security hides rows of stream %s from user %s, but not in the log: the first pass and the log "+
+				"would disagree.", s.Descriptor, c.Username),
+			Hint: fmt.Sprintf("Run: ALTER ROLE %s BYPASSRLS; or set the stream to full refresh.", postgres.Quote(c.Username))}
+	case t.HasIdentity():
+		return nil
 	}
-	return nil
+	alter := fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY FULL;", name)
+	if len(t.Key) > 0 {
+		alter = fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY DEFAULT;", name)
+	}
+	if t.Owned && c.CDC.ManageIdentity {
+		s.Alter = alter
+		return nil
+	}
+	return &protocol.Error{
+		Message: fmt.Sprintf("The table of stream %s has no replica identity: the log would not say which rows are updated and deleted.",
+			s.Descriptor),
+		Hint: "Run: " + alter}
 }
