@@ -11,19 +11,27 @@ import (
 	"testing"
 )
 
-// allowed says which packages of this module, and which modules outside, each package's own code (not its tests) may import.
-// Data flows one way: from main over source and the readers down to the facts, and nothing points back. A package without a
-// line here fails.
+// allowed says which packages of this module, and which modules outside, each package's own code (not its tests) may
+// import. Data flows one way: from main over source and the readers down to the facts, and nothing points back. A
+// package without a line here fails.
 var allowed = map[string]struct{ ours, others []string }{
 	".":        {ours: []string{"protocol", "source"}},
 	"protocol": {others: []string{"github.com/xeipuuv/gojsonschema"}},
 	"source/cdc": {
-		ours:   []string{"protocol", "source/catalog", "source/codec", "source/config", "source/plan", "source/postgres", "source/state"},
-		others: []string{"github.com/jackc/pglogrepl", "github.com/jackc/pgx/v5/pgconn", "github.com/jackc/pgx/v5/pgproto3", "golang.org/x/sync/errgroup"},
+		ours: []string{
+			"protocol", "source/catalog", "source/codec", "source/config", "source/plan", "source/postgres",
+			"source/state",
+		},
+		others: []string{
+			"github.com/jackc/pglogrepl", "github.com/jackc/pgx/v5/pgconn", "github.com/jackc/pgx/v5/pgproto3",
+			"golang.org/x/sync/errgroup",
+		},
 	},
 	"source": {
-		ours: []string{"protocol", "source/catalog", "source/cdc", "source/config", "source/plan", "source/postgres", "source/scan",
-			"source/state"},
+		ours: []string{
+			"protocol", "source/catalog", "source/cdc", "source/config", "source/plan", "source/postgres",
+			"source/scan", "source/state",
+		},
 		others: []string{"github.com/jackc/pglogrepl"},
 	},
 	"source/config": {ours: []string{"protocol"}},
@@ -31,8 +39,10 @@ var allowed = map[string]struct{ ours, others []string }{
 	"source/state":  {ours: []string{"protocol"}, others: []string{"github.com/jackc/pglogrepl"}},
 	"source/postgres": {
 		ours: []string{"protocol", "source/config"},
-		others: []string{"github.com/jackc/pgx/v5/pgconn", "github.com/jackc/pgx/v5/pgproto3", "golang.org/x/crypto/ssh",
-			"golang.org/x/crypto/ssh/knownhosts"},
+		others: []string{
+			"github.com/jackc/pgx/v5/pgconn", "github.com/jackc/pgx/v5/pgproto3", "golang.org/x/crypto/ssh",
+			"golang.org/x/crypto/ssh/knownhosts",
+		},
 	},
 	"source/catalog": {
 		ours:   []string{"protocol", "source/codec", "source/postgres"},
@@ -44,8 +54,10 @@ var allowed = map[string]struct{ ours, others []string }{
 	},
 	"source/scan": {
 		ours: []string{"protocol", "source/catalog", "source/codec", "source/plan", "source/postgres", "source/state"},
-		others: []string{"github.com/jackc/pglogrepl", "github.com/jackc/pgx/v5/pgconn", "github.com/jackc/pgx/v5/pgtype",
-			"golang.org/x/sync/errgroup"},
+		others: []string{
+			"github.com/jackc/pglogrepl", "github.com/jackc/pgx/v5/pgconn", "github.com/jackc/pgx/v5/pgtype",
+			"golang.org/x/sync/errgroup",
+		},
 	},
 	"integration_tests":        {},
 	"integration_tests/pgtest": {others: []string{"*"}},

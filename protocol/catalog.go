@@ -9,8 +9,8 @@ const (
 	Incremental SyncMode = "incremental"
 )
 
-// A StreamDescriptor names a stream: for PostgreSQL the table and, as namespace, its schema. It is comparable and written
-// the same in every message.
+// A StreamDescriptor names a stream: for PostgreSQL the table and, as namespace, its schema. It is comparable and
+// written the same in every message.
 type StreamDescriptor struct {
 	Name      string `json:"name"`
 	Namespace string `json:"namespace,omitempty"`
@@ -29,8 +29,8 @@ type Catalog struct {
 	Streams []Stream `json:"streams"`
 }
 
-// A Stream is one table as discover offers it. SupportedSyncModes has FullRefresh first (two test harnesses take the first);
-// SourceDefinedPrimaryKey has one inner list a key column, in key order, and is never null.
+// A Stream is one table as discover offers it. SupportedSyncModes has FullRefresh first (two test harnesses take the
+// first); SourceDefinedPrimaryKey has one inner list a key column, in key order, and is never null.
 type Stream struct {
 	Name                    string     `json:"name"`
 	Namespace               string     `json:"namespace,omitempty"`
@@ -58,8 +58,8 @@ type ConfiguredCatalog struct {
 	Streams []ConfiguredStream `json:"streams"`
 }
 
-// A ConfiguredStream is one stream to read. Stream.JSONSchema.Properties holds the selected columns, which may be fewer than
-// the table has. Fields of the protocol that only a destination needs are left out.
+// A ConfiguredStream is one stream to read. Stream.JSONSchema.Properties holds the selected columns, which may be
+// fewer than the table has. Fields of the protocol that only a destination needs are left out.
 type ConfiguredStream struct {
 	Stream       Stream     `json:"stream"`
 	SyncMode     SyncMode   `json:"sync_mode"`

@@ -16,8 +16,8 @@ const (
 	System    FailureType = "system_error"
 )
 
-// An Error is a failure in the words of the person who has to deal with it. Neither Message, Hint nor the text of Err may
-// hold a secret: all three reach stdout.
+// An Error is a failure in the words of the person who has to deal with it. Neither Message, Hint nor the text of Err
+// may hold a secret: all three reach stdout.
 type Error struct {
 	Kind    FailureType
 	Message string            // what happened, where

@@ -29,8 +29,8 @@ func ParseLevel(name string) slog.Level {
 	return slog.LevelInfo
 }
 
-// LogHandler is a handler for slog that writes each log as a LOG message: the text, then the attributes as key=value. Logs
-// below level are dropped.
+// LogHandler is a handler for slog that writes each log as a LOG message: the text, then the attributes as key=value.
+// Logs below level are dropped.
 func (w *Writer) LogHandler(level slog.Level) slog.Handler {
 	return &logHandler{w: w, level: level}
 }

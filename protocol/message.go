@@ -81,8 +81,8 @@ type TraceError struct {
 	Stream          *StreamDescriptor `json:"stream_descriptor,omitempty"`
 }
 
-// An Estimate says how much a stream will send, by the server's statistics. Only STREAM estimates are sent: the protocol
-// forbids a mixture with SYNC ones.
+// An Estimate says how much a stream will send, by the server's statistics. Only STREAM estimates are sent: the
+// protocol forbids a mixture with SYNC ones.
 type Estimate struct {
 	Name      string `json:"name"`
 	Namespace string `json:"namespace,omitempty"`

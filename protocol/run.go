@@ -12,8 +12,9 @@ import (
 	"strings"
 )
 
-// A Connector does the work of a source. config is the text of the settings, valid by the connector's spec. Errors that are
-// an *Error, alone or joined with errors.Join, reach the user in its words; any other is reported as the connector's own fault.
+// A Connector does the work of a source. config is the text of the settings, valid by the connector's spec. Errors
+// that are an *Error, alone or joined with errors.Join, reach the user in its words; any other is reported as the
+// connector's own fault.
 type Connector interface {
 	// Check finds every reason for which a sync with these settings cannot work; nil if there is none.
 	Check(ctx context.Context, config []byte) error
@@ -29,8 +30,8 @@ const (
 	exitFailed = 1
 )
 
-// Run carries out the command line args (without the program's name) with c and gives the process's exit code. spec is the
-// content of the SPEC message. Only messages reach stdout; text for people goes to stderr.
+// Run carries out the command line args (without the program's name) with c and gives the process's exit code. spec
+// is the content of the SPEC message. Only messages reach stdout; text for people goes to stderr.
 func Run(ctx context.Context, args []string, stdout io.Writer, spec []byte, c Connector) (code int) {
 	w := NewWriter(stdout)
 	slog.SetDefault(slog.New(w.LogHandler(ParseLevel(os.Getenv("LOG_LEVEL")))))
@@ -43,8 +44,10 @@ func Run(ctx context.Context, args []string, stdout io.Writer, spec []byte, c Co
 	}
 	var signal *Signal
 	if errors.As(context.Cause(ctx), &signal) {
-		err = &Error{Kind: Transient, Message: fmt.Sprintf("Stopped by signal %s.", signal.Signal),
-			Hint: "What the last state covers is kept; the next sync goes on from there.", Err: err}
+		err = &Error{
+			Kind: Transient, Message: fmt.Sprintf("Stopped by signal %s.", signal.Signal),
+			Hint: "What the last state covers is kept; the next sync goes on from there.", Err: err,
+		}
 		code = 128 + int(signal.Signal)
 	} else {
 		code = exitFailed
@@ -77,8 +80,8 @@ type Panic struct {
 // Error says what the panic said.
 func (p *Panic) Error() string { return fmt.Sprintf("panic: %v", p.Value) }
 
-// Recover, deferred, turns a panic of the function into *err. Every goroutine that the connector starts defers it: a panic
-// that nobody catches would end the process without a word on stdout.
+// Recover turns, where it is deferred, a panic of the function into *err. Every goroutine that the connector starts
+// defers it: a panic that nobody catches would end the process without a word on stdout.
 func Recover(err *error) {
 	if v := recover(); v != nil {
 		*err = &Panic{Value: v, Stack: debug.Stack()}
@@ -197,8 +200,10 @@ func parseArgs(args []string) (*commandLine, error) {
 }
 
 func usageError(format string, args ...any) error {
-	return &Error{Kind: Config, Message: fmt.Sprintf(format, args...),
-		Hint: "The commands are spec, check, discover and read; the options --config, --catalog and --state."}
+	return &Error{
+		Kind: Config, Message: fmt.Sprintf(format, args...),
+		Hint: "The commands are spec, check, discover and read; the options --config, --catalog and --state.",
+	}
 }
 
 // file reads the JSON file of an option; its error names the option and the path, never the content.
@@ -230,8 +235,10 @@ func (l *commandLine) inputs() (*ConfiguredCatalog, []State, error) {
 	}
 	states, err := ParseStates(text)
 	if err != nil {
-		err = &Error{Kind: Config, Message: "The file of --state does not hold states of the Airbyte protocol.",
-			Hint: "Nothing was read. Give the states of an earlier sync as they came, or reset the connection.", Err: err}
+		err = &Error{
+			Kind: Config, Message: "The file of --state does not hold states of the Airbyte protocol.",
+			Hint: "Nothing was read. Give the states of an earlier sync as they came, or reset the connection.", Err: err,
+		}
 	}
 	return catalog, states, errors.Join(catalogErr, err)
 }
@@ -243,11 +250,15 @@ func (l *commandLine) catalog() (*ConfiguredCatalog, error) {
 	}
 	catalog := &ConfiguredCatalog{}
 	if err := json.Unmarshal(text, catalog); err != nil {
-		return nil, &Error{Kind: Config, Message: "The file of --catalog does not hold a configured catalog: " + err.Error() + ".",
-			Err: err}
+		return nil, &Error{
+			Kind: Config, Message: "The file of --catalog does not hold a configured " +
+				"catalog: " + err.Error() + ".",
+			Err: err,
+		}
 	}
 	if len(catalog.Streams) == 0 {
-		return nil, &Error{Kind: Config, Message: "The configured catalog has no streams.", Hint: "Select at least one stream."}
+		return nil, &Error{Kind: Config, Message: "The configured catalog has no streams.", Hint: "Select at least one " +
+			"stream."}
 	}
 	var problems []error
 	seen := map[StreamDescriptor]bool{}
@@ -258,12 +269,16 @@ func (l *commandLine) catalog() (*ConfiguredCatalog, error) {
 		case d.Name == "":
 			problems = append(problems, &Error{Kind: Config, Message: "A stream of the configured catalog has no name."})
 		case seen[d]:
-			problems = append(problems, &Error{Kind: Config, Stream: &d,
-				Message: fmt.Sprintf("Stream %s is in the configured catalog twice.", d)})
+			problems = append(problems, &Error{
+				Kind: Config, Stream: &d,
+				Message: fmt.Sprintf("Stream %s is in the configured catalog twice.", d),
+			})
 		case s.SyncMode != FullRefresh && s.SyncMode != Incremental:
-			problems = append(problems, &Error{Kind: Config, Stream: &d,
+			problems = append(problems, &Error{
+				Kind: Config, Stream: &d,
 				Message: fmt.Sprintf("Stream %s has the unknown sync mode %q.", d, s.SyncMode),
-				Hint:    "The sync modes are full_refresh and incremental."})
+				Hint:    "The sync modes are full_refresh and incremental.",
+			})
 		}
 		seen[d] = true
 	}

@@ -18,8 +18,8 @@ const (
 	TypeLegacy StateType = "LEGACY"
 )
 
-// A State says where a read may go on. A connector fills in Type and either Stream or Global; the writer fills in the stats.
-// On input every other field that a platform may have added is passed over.
+// A State says where a read may go on. A connector fills in Type and either Stream or Global; the writer fills in the
+// stats. On input every other field that a platform may have added is passed over.
 type State struct {
 	Type   StateType       `json:"type"`
 	Stream *StreamState    `json:"stream,omitempty"`

@@ -13,16 +13,26 @@ func TestParseStates(t *testing.T) {
 		{"no states", "[]", "[]"},
 		{"empty object", "{}", "null"},
 		{"empty legacy state", `[{"type":"LEGACY","data":{}}]`, "[]"},
-		{"stream with what platforms add",
+		{
+			"stream with what platforms add",
 			`[{"id":7,"type":"STREAM","stream":{"stream_descriptor":{"name":"t","namespace":null},"stream_state":{"a":1}},` +
 				`"sourceStats":{"recordCount":3},"destinationStats":{"recordCount":3.0},"partition_id":"x"}]`,
-			`[{"type":"STREAM","stream":{"stream_descriptor":{"name":"t"},"stream_state":{"a":1}},"sourceStats":{"recordCount":3.0}}]`},
-		{"stream that is reset", `[{"type":"STREAM","stream":{"stream_descriptor":{"name":"t"},"stream_state":null}}]`,
-			`[{"type":"STREAM","stream":{"stream_descriptor":{"name":"t"},"stream_state":null}}]`},
-		{"global", `[{"type":"GLOBAL","global":{"shared_state":{"lsn":"0/1"},"stream_states":[]}}]`,
-			`[{"type":"GLOBAL","global":{"shared_state":{"lsn":"0/1"},"stream_states":[]}}]`},
+			`[{"type":"STREAM","stream":{"stream_descriptor":{"name":"t"},"stream_state":{"a":1}},` +
+				`"sourceStats":{"recordCount":3.0}}]`,
+		},
+		{
+			"stream that is reset", `[{"type":"STREAM","stream":{"stream_descriptor":{"name":"t"},"stream_state":null}}]`,
+			`[{"type":"STREAM","stream":{"stream_descriptor":{"name":"t"},"stream_state":null}}]`,
+		},
+		{
+			"global", `[{"type":"GLOBAL","global":{"shared_state":{"lsn":"0/1"},"stream_states":[]}}]`,
+			`[{"type":"GLOBAL","global":{"shared_state":{"lsn":"0/1"},"stream_states":[]}}]`,
+		},
 		{"bare legacy object", `{"cdc":false,"streams":[]}`, `[{"type":"LEGACY","data":{"cdc":false,"streams":[]}}]`},
-		{"bare state", `{"type":"GLOBAL","global":{"stream_states":[]}}`, `[{"type":"GLOBAL","global":{"stream_states":[]}}]`},
+		{
+			"bare state", `{"type":"GLOBAL","global":{"stream_states":[]}}`,
+			`[{"type":"GLOBAL","global":{"stream_states":[]}}]`,
+		},
 	} {
 		states, err := ParseStates([]byte(c.text))
 		if err != nil {
@@ -37,7 +47,9 @@ func TestParseStates(t *testing.T) {
 			t.Errorf("%s:\n got  %s\n want %s", c.name, got, c.want)
 		}
 	}
-	for _, text := range []string{"x", `"x"`, `[1]`, `[{"type":"STREAM"}]`, `[{"type":"GLOBAL","global":null}]`, `[{"type":"X"}]`, `[{]`, `{"a":`} {
+	for _, text := range []string{
+		"x", `"x"`, `[1]`, `[{"type":"STREAM"}]`, `[{"type":"GLOBAL","global":null}]`, `[{"type":"X"}]`, `[{]`, `{"a":`,
+	} {
 		if states, err := ParseStates([]byte(text)); err == nil {
 			t.Errorf("%s was read as %v", text, states)
 		}

@@ -10,8 +10,8 @@ import (
 	"github.com/xeipuuv/gojsonschema"
 )
 
-// validate holds config against the connectionSpecification in spec and reports every violation at once, by field, in words
-// for the person who filled in the form and without any value of a field: it could be a secret.
+// validate holds config against the connectionSpecification in spec and reports every violation at once, by field, in
+// words for the person who filled in the form and without any value of a field: it could be a secret.
 func validate(spec, config []byte) error {
 	var s struct {
 		Schema json.RawMessage `json:"connectionSpecification"`

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// A Writer writes messages to stdout, one JSON document a line. Goroutines may share it: a line is never torn. After the
-// first failed write every further call fails with the same error.
+// A Writer writes messages to stdout, one JSON document a line. Goroutines may share it: a line is never torn. After
+// the first failed write every further call fails with the same error.
 type Writer struct {
 	mu  sync.Mutex
 	out io.Writer
@@ -66,8 +66,10 @@ func (w *Writer) write(lines []byte) error {
 		return w.err
 	}
 	if _, err := w.out.Write(lines); err != nil {
-		w.err = &Error{Kind: System, Message: "Standard output cannot be written to any more: " + err.Error() + ".",
-			Hint: "The reader of the connector's output has gone.", Err: err}
+		w.err = &Error{
+			Kind: System, Message: "Standard output cannot be written to any more: " + err.Error() + ".",
+			Hint: "The reader of the connector's output has gone.", Err: err,
+		}
 	}
 	return w.err
 }
@@ -84,8 +86,8 @@ func render(m *Message) ([]byte, error) {
 	return bytes.ReplaceAll(buf.Bytes(), []byte("\u0085"), []byte(`\u0085`)), nil
 }
 
-// A Header is the part of a record's line that is the same for every record of a stream. It is immutable; goroutines may
-// share it.
+// A Header is the part of a record's line that is the same for every record of a stream. It is immutable; goroutines
+// may share it.
 type Header struct {
 	stream StreamDescriptor
 	prefix []byte
@@ -104,8 +106,8 @@ func NewHeader(stream StreamDescriptor, emitted time.Time) *Header {
 	return &Header{stream: stream, prefix: append(p, `,"data":`...)}
 }
 
-// bufferSize is how many bytes of records an Emitter gathers before it writes them: enough that the cost of a write call does
-// not show, and what one fill of a Linux pipe takes.
+// bufferSize is how many bytes of records an Emitter gathers before it writes them: enough that the cost of a write
+// call does not show, and what one fill of a Linux pipe takes.
 const bufferSize = 64 << 10
 
 // An Emitter gathers the records of one goroutine and writes them in large pieces. It is not safe for concurrent use.
@@ -127,8 +129,8 @@ func (w *Writer) Emitter() *Emitter {
 	return &Emitter{w: w, buf: make([]byte, 0, bufferSize+bufferSize/4)}
 }
 
-// Record takes one record: object is its data, a JSON object; changes is a JSON array of what was lost on the way, or empty.
-// Both are copied. The record reaches stdout with a later call, at the latest with Checkpoint or Flush.
+// Record takes one record: object is its data, a JSON object; changes is a JSON array of what was lost on the way, or
+// empty. Both are copied. The record reaches stdout with a later call, at the latest with Checkpoint or Flush.
 func (e *Emitter) Record(h *Header, object, changes []byte) error {
 	e.buf = append(e.buf, h.prefix...)
 	e.buf = append(e.buf, object...)
@@ -172,10 +174,11 @@ func (e *Emitter) flush() error {
 	return err
 }
 
-// Checkpoint writes the records gathered so far, then the state that next gives, with the exact count of records since the
-// previous state: of that stream, or of all streams for a GLOBAL state. Nothing of any other goroutine comes between; next is
-// called after the records are out, under the writer's lock, so that what it notes as done and the state it gives are in the
-// same order for all goroutines. It may give nil, for no state; it must not call the Writer.
+// Checkpoint writes the records gathered so far, then the state that next gives, with the exact count of records
+// since the previous state: of that stream, or of all streams for a GLOBAL state. Nothing of any other goroutine
+// comes between; next is called after the records are out, under the writer's lock, so that what it notes as done and
+// the state it gives are in the same order for all goroutines. It may give nil, for no state; it must not call the
+// Writer.
 func (e *Emitter) Checkpoint(next func() *State) error {
 	e.w.mu.Lock()
 	defer e.w.mu.Unlock()

@@ -39,7 +39,8 @@ func TestRecordIsOneLineWithTheEnvelopeOfItsStream(t *testing.T) {
 	if err := e.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	want := `{"type":"RECORD","record":{"stream":"a\"b\u2028","namespace":"s","emitted_at":1700000000123,"data":{"id":1}}}` + "\n" +
+	want := `{"type":"RECORD","record":{"stream":"a\"b\u2028","namespace":"s","emitted_at":1700000000123,` +
+		`"data":{"id":1}}}` + "\n" +
 		`{"type":"RECORD","record":{"stream":"a\"b\u2028","namespace":"s","emitted_at":1700000000123,"data":{"id":null},` +
 		`"meta":{"changes":[{"field":"id"}]}}}` + "\n"
 	if out.String() != want {
@@ -109,8 +110,10 @@ func TestManyEmittersNeverTearALineAndCountExactly(t *testing.T) {
 				if j%100 == 99 {
 					err := e.Checkpoint(func() *State {
 						done += 100
-						return &State{Type: TypeStream, Stream: &StreamState{Descriptor: customers,
-							State: json.RawMessage(fmt.Sprintf(`{"done":%d}`, done))}}
+						return &State{Type: TypeStream, Stream: &StreamState{
+							Descriptor: customers,
+							State:      json.RawMessage(fmt.Sprintf(`{"done":%d}`, done)),
+						}}
 					})
 					if err != nil {
 						t.Error(err)
@@ -205,7 +208,9 @@ func TestLogsAreMessagesAtTheirLevel(t *testing.T) {
 	if out.String() != want {
 		t.Errorf("got  %q\nwant %q", out.String(), want)
 	}
-	for name, level := range map[string]slog.Level{"": 0, "x": 0, "TRACE": -8, "debug": -4, "Info": 0, "ERROR": 8, "FATAL": 12} {
+	for name, level := range map[string]slog.Level{
+		"": 0, "x": 0, "TRACE": -8, "debug": -4, "Info": 0, "ERROR": 8, "FATAL": 12,
+	} {
 		if got := ParseLevel(name); got != level {
 			t.Errorf("level %q is %v, want %v", name, got, level)
 		}

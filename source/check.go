@@ -28,8 +28,9 @@ func (Source) Check(ctx context.Context, text []byte) error {
 	return problems
 }
 
-// schemasSQL says of each schema in $1 (a JSON array; NULL: every one but the system's) whether it is there, whether the user
-// may use it, how many tables it has and how many of them the user may read; and which schemas there are at all.
+// schemasSQL says of each schema in $1 (a JSON array; NULL: every one but the system's) whether it is there, whether
+// the user may use it, how many tables it has and how many of them the user may read; and which schemas there are at
+// all.
 const schemasSQL = `
 WITH present AS (
   SELECT oid, nspname::text AS name FROM pg_namespace
@@ -49,7 +50,8 @@ SELECT w.name, n.oid IS NOT NULL, coalesce(has_schema_privilege(n.oid, 'USAGE'),
  GROUP BY w.name, n.oid
  ORDER BY w.name`
 
-// checkSchemas finds schemas that are not there, and those of which the user may read nothing although there are tables.
+// checkSchemas finds schemas that are not there, and those of which the user may read nothing although there are
+// tables.
 func checkSchemas(ctx context.Context, session *scan.Session, c *config.Config) error {
 	var wanted []byte
 	if len(c.Schemas) > 0 {
@@ -71,9 +73,11 @@ func checkSchemas(ctx context.Context, session *scan.Session, c *config.Config) 
 			return nil
 		}
 		if v[1][0] != 't' {
-			problems = append(problems, &protocol.Error{Kind: protocol.Config,
+			problems = append(problems, &protocol.Error{
+				Kind:    protocol.Config,
 				Message: fmt.Sprintf("Schema %q does not exist in database %q.", name, c.Database),
-				Hint:    fmt.Sprintf("Names are case-sensitive; the schemas here are: %s.", v[5])})
+				Hint:    fmt.Sprintf("Names are case-sensitive; the schemas here are: %s.", v[5]),
+			})
 			return nil
 		}
 		problems = append(problems, denied(c, name, usable))
@@ -83,9 +87,11 @@ func checkSchemas(ctx context.Context, session *scan.Session, c *config.Config) 
 		return postgres.Explain(err, "look up the schemas")
 	}
 	if len(c.Schemas) == 0 && tables > 0 && readable == 0 {
-		problems = append(problems, &protocol.Error{Kind: protocol.Config,
+		problems = append(problems, &protocol.Error{
+			Kind:    protocol.Config,
 			Message: fmt.Sprintf("User %s may not read any table of database %q.", c.Username, c.Database),
-			Hint:    "For each schema to be read run: " + grants(c, "<schema>", false)})
+			Hint:    "For each schema to be read run: " + grants(c, "<schema>", false),
+		})
 	}
 	return errors.Join(problems...)
 }

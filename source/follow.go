@@ -19,8 +19,9 @@ import (
 	"source-postgres/source/state"
 )
 
-// A following is a sync whose changes come from the log. It has up to three parts: the log, for the streams whose first pass is
-// over or was begun by an earlier attempt; then the first pass of those that need one; then the log from there on.
+// A following is a sync whose changes come from the log. It has up to three parts: the log, for the streams whose
+// first pass is over or was begun by an earlier attempt; then the first pass of those that need one; then the log
+// from there on.
 type following struct {
 	config  *config.Config
 	server  *postgres.Server
@@ -39,10 +40,13 @@ type following struct {
 
 // follow reads the streams of p; from is the state that they go on from.
 func follow(
-	ctx context.Context, c *config.Config, session *scan.Session, p *plan.Plan, from *state.Set, now time.Time, w *protocol.Writer,
+	ctx context.Context, c *config.Config, session *scan.Session, p *plan.Plan, from *state.Set, now time.Time,
+	w *protocol.Writer,
 ) error {
-	f := &following{config: c, server: session.Server, session: session, plan: p, w: w, now: now,
-		begun: map[protocol.StreamDescriptor]bool{}, failed: map[protocol.StreamDescriptor]bool{}}
+	f := &following{
+		config: c, server: session.Server, session: session, plan: p, w: w, now: now,
+		begun: map[protocol.StreamDescriptor]bool{}, failed: map[protocol.StreamDescriptor]bool{},
+	}
 	var err error
 	if f.slot, err = cdc.LookUp(ctx, session.Conn, c); err != nil {
 		return err
@@ -66,8 +70,8 @@ func follow(
 	return errors.Join(unfit, err, f.finish(err))
 }
 
-// identify gives tables the replica identity that they lack, where the user owns them. A stream whose table cannot be given one
-// is not read.
+// identify gives tables the replica identity that they lack, where the user owns them. A stream whose table cannot be
+// given one is not read.
 func (f *following) identify(ctx context.Context) error {
 	var errs []error
 	f.plan.Streams = slices.DeleteFunc(f.plan.Streams, func(s *plan.Stream) bool {
@@ -84,15 +88,18 @@ func (f *following) identify(ctx context.Context) error {
 				"sql", s.Alter)
 			return false
 		}
-		errs = append(errs, &protocol.Error{Kind: protocol.Config, Stream: &s.Descriptor, Err: err,
+		errs = append(errs, &protocol.Error{
+			Kind: protocol.Config, Stream: &s.Descriptor, Err: err,
 			Message: fmt.Sprintf("The table of stream %s has no replica identity, and none could be given to it.", s.Descriptor),
-			Hint:    "Run: " + s.Alter}, f.start(s), f.w.Status(s.Descriptor, protocol.Incomplete))
+			Hint:    "Run: " + s.Alter,
+		}, f.start(s), f.w.Status(s.Descriptor, protocol.Incomplete))
 		return true
 	})
 	return errors.Join(errs...)
 }
 
-// continuous makes sure that the log still has everything that came after the state, and that it is the log of the state.
+// continuous makes sure that the log still has everything that came after the state, and that it is the log of the
+// state.
 func (f *following) continuous(log *state.Log) error {
 	if log == nil {
 		return nil
@@ -104,11 +111,13 @@ func (f *following) continuous(log *state.Log) error {
 		e.Message = fmt.Sprintf("The state is of another database cluster: its system identifier is %s, this server's is %s.",
 			log.System, f.session.System)
 	case log.LSN < f.slot.Confirmed:
-		e.Message = fmt.Sprintf("Replication slot %s has moved on to %s, beyond the state, which is at %s: the changes between them "+
+		e.Message = fmt.Sprintf("Replication slot %s has moved on to %s, beyond the state, which is at %s: the changes "+
+			"between them "+
 			"are lost to this connection. Another connection uses the slot, or it was dropped and made again.",
 			f.config.CDC.Slot, f.slot.Confirmed, log.LSN)
 	case log.LSN > f.slot.Flushed:
-		e.Message = fmt.Sprintf("The state is at %s, ahead of the server's log, which ends at %s: the server was restored from a backup "+
+		e.Message = fmt.Sprintf("The state is at %s, ahead of the server's log, which ends at %s: the server was "+
+			"restored from a backup "+
 			"or replaced.", log.LSN, f.slot.Flushed)
 	default:
 		return nil
@@ -118,7 +127,8 @@ func (f *following) continuous(log *state.Log) error {
 
 // parts carries out the parts of the sync that are due.
 func (f *following) parts(ctx context.Context, log *state.Log) error {
-	slog.Info("replication slot", "slot", f.config.CDC.Slot, "confirmed", f.slot.Confirmed, "wal_retained_bytes", f.slot.Retained)
+	slog.Info("replication slot", "slot", f.config.CDC.Slot, "confirmed", f.slot.Confirmed,
+		"wal_retained_bytes", f.slot.Retained)
 	if log != nil {
 		if err := f.open(ctx, *log, log.LSN); err != nil {
 			return err
@@ -151,8 +161,9 @@ func (f *following) parts(ctx context.Context, log *state.Log) error {
 	return errors.Join(err, f.readLog(ctx))
 }
 
-// seen says from where on the changes of a stream with this state belong to it, and whether it has been begun at all. Of a first
-// pass that is not over, too, changes are sent: it will read what they have made of the rows, and deletes it cannot see.
+// seen says from where on the changes of a stream with this state belong to it, and whether it has been begun at all.
+// Of a first pass that is not over, too, changes are sent: it will read what they have made of the rows, and deletes
+// it cannot see.
 func seen(from state.Stream) (pglogrepl.LSN, bool) {
 	if pass, ok := from.(*state.Ctid); ok {
 		from = pass.Then
@@ -210,7 +221,8 @@ func (f *following) heartbeat(ctx context.Context) {
 
 // pass carries out the first pass of streams, in a snapshot that shows just what had committed at one point of the log.
 func (f *following) pass(ctx context.Context, streams []*plan.Stream) error {
-	follow, err := f.snapshot(ctx, slices.ContainsFunc(streams, func(s *plan.Stream) bool { return s.Method == plan.ByLog }))
+	handOver := slices.ContainsFunc(streams, func(s *plan.Stream) bool { return s.Method == plan.ByLog })
+	follow, err := f.snapshot(ctx, handOver)
 	if err != nil {
 		return err
 	}
@@ -227,10 +239,12 @@ func (f *following) pass(ctx context.Context, streams []*plan.Stream) error {
 		Workers: workers(f.config), Interval: f.config.CheckpointInterval, Ledger: f.ledger, Follow: follow, Begun: f.begun,
 	}, f.w)
 	if err != nil && timed.Err() != nil && ctx.Err() == nil {
-		err = &protocol.Error{Kind: protocol.Transient,
+		err = &protocol.Error{
+			Kind: protocol.Transient,
 			Message: fmt.Sprintf("The first pass was interrupted after %s, so that the log does not grow for ever.",
 				f.config.CDC.InitialLoadTimeout),
-			Hint: "The next sync reads the log and then goes on with the pass. initial_load_timeout_hours sets the time."}
+			Hint: "The next sync reads the log and then goes on with the pass. initial_load_timeout_hours sets the time.",
+		}
 	}
 	for _, problem := range protocol.Problems(err) {
 		var e *protocol.Error
@@ -251,8 +265,8 @@ func (f *following) pass(ctx context.Context, streams []*plan.Stream) error {
 	return err
 }
 
-// snapshot begins the session's transaction anew, with a snapshot that shows just what had committed at one point of the log if
-// handOver asks for that, and says what the rows read in it are to say of the log.
+// snapshot begins the session's transaction anew, with a snapshot that shows just what had committed at one point of
+// the log if handOver asks for that, and says what the rows read in it are to say of the log.
 func (f *following) snapshot(ctx context.Context, handOver bool) (scan.Follow, error) {
 	follow := scan.Follow{From: f.slot.Confirmed, Time: f.now}
 	if f.reader != nil {
@@ -270,7 +284,8 @@ func (f *following) snapshot(ctx context.Context, handOver bool) (scan.Follow, e
 		point.Close()
 	case ctx.Err() == nil:
 		// Whatever committed between the slot's position and the snapshot is sent twice, and nothing is missed.
-		slog.Warn("no temporary replication slot could be made; changes since the slot's position are sent again after the first "+
+		slog.Warn("no temporary replication slot could be made; changes since the slot's position are sent again after "+
+			"the first "+
 			"pass", "error", err)
 		err = f.session.Begin(ctx, "")
 	}

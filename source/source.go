@@ -154,8 +154,8 @@ func warn(p *plan.Plan) {
 	}
 }
 
-// workers is how many connections read side by side: what the user set, else one for each core, up to four. The server does
-// more than half of the work, so that more of them mostly take its cores from others.
+// workers is how many connections read side by side: what the user set, else one for each core, up to four. The
+// server does more than half of the work, so that more of them mostly take its cores from others.
 func workers(c *config.Config) int {
 	if c.MaxConnections > 0 {
 		return c.MaxConnections

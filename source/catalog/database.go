@@ -29,8 +29,8 @@ type Filter struct {
 	Publication string                      // whose members get Published; empty: none do
 }
 
-// Load reads the tables of the filter in two queries. Tables and columns that the user cannot SELECT are left out, and so are
-// the system's own relations. conn is in a transaction of its own.
+// Load reads the tables of the filter in two queries. Tables and columns that the user cannot SELECT are left out,
+// and so are the system's own relations. conn is in a transaction of its own.
 func Load(ctx context.Context, conn *pgconn.PgConn, f Filter) (*Database, error) {
 	l := loader{tables: map[uint32]*Table{}, db: &Database{}, keys: map[*Table][3][]int16{}, listed: map[*Table][]string{}}
 	if err := postgres.Query(ctx, conn, relationsSQL, f.arguments(), l.relation); err != nil {
@@ -66,11 +66,11 @@ func (db *Database) Find(d protocol.StreamDescriptor) *Table {
 	return found
 }
 
-// relationsSQL lists relations. Parameters: schemas and streams, as JSON arrays or NULL; whether unreadable ones are wanted;
-// the publication or NULL. Keys are numbers of columns; indkey holds INCLUDE columns too, which indnkeyatts leaves out. The
-// list of numbers has the first column of each B-tree index (access method 403) of the whole table. Row filters and column lists
-// came with version 15, which is why the row of the view is taken for JSON.
-// Source: PostgreSQL documentation, chapter System Catalogs: pg_class, pg_index, pg_publication_tables.
+// relationsSQL lists relations. Parameters: schemas and streams, as JSON arrays or NULL; whether unreadable ones are
+// wanted; the publication or NULL. Keys are numbers of columns; indkey holds INCLUDE columns too, which indnkeyatts
+// leaves out. The list of numbers has the first column of each B-tree index (access method 403) of the whole table.
+// Row filters and column lists came with version 15, which is why the row of the view is taken for JSON. Source:
+// PostgreSQL documentation, chapter System Catalogs: pg_class, pg_index, pg_publication_tables.
 const relationsSQL = `
 SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relreplident,
        c.relrowsecurity AND row_security_active(c.oid),
@@ -91,15 +91,17 @@ SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relreplident,
    AND NOT (c.relkind = 'v' AND c.relname IN ('pg_stat_statements', 'pg_stat_statements_info', 'pg_buffercache'))
    AND ($1::json IS NULL OR n.nspname::text IN (SELECT json_array_elements_text($1::json)))
    AND ($2::json IS NULL
-        OR (n.nspname::text, c.relname::text) IN (SELECT w->>'namespace', w->>'name' FROM json_array_elements($2::json) AS w)
+        OR (n.nspname::text, c.relname::text) IN (
+             SELECT w->>'namespace', w->>'name' FROM json_array_elements($2::json) AS w)
         OR c.relname::text IN (SELECT w->>'name' FROM json_array_elements($2::json) AS w WHERE w->>'namespace' IS NULL))
    AND ($3::bool OR has_schema_privilege(n.oid, 'USAGE')
                 AND (has_table_privilege(c.oid, 'SELECT') OR has_any_column_privilege(c.oid, 'SELECT')))
  ORDER BY n.nspname COLLATE "C", c.relname COLLATE "C"`
 
-// columnsSQL lists the columns of the relations in $1 (kind c), of those in $2 only the readable ones, and the types that they have and that are not built in
-// (whose oids are below 10000), with the types those rest on (kind t). A true array type is one whose element type names it as its array.
-// Source: PostgreSQL documentation, chapter System Catalogs: pg_attribute, pg_type.
+// columnsSQL lists the columns of the relations in $1 (kind c), of those in $2 only the readable ones, and the types
+// that they have and that are not built in (whose oids are below 10000), with the types those rest on (kind t). A
+// true array type is one whose element type names it as its array. Source: PostgreSQL documentation, chapter System
+// Catalogs: pg_attribute, pg_type.
 const columnsSQL = `
 WITH RECURSIVE col AS (
   SELECT a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attndims, a.attnotnull,
@@ -116,8 +118,8 @@ WITH RECURSIVE col AS (
     CROSS JOIN LATERAL (VALUES (t.typelem), (t.typbasetype)) AS rest (oid)
    WHERE rest.oid >= 10000
 )
-SELECT 'c', attrelid::text, attname::text, attnum::text, atttypid::text, atttypmod::text, attndims::text, attnotnull::text,
-       generated::text
+SELECT 'c', attrelid::text, attname::text, attnum::text, atttypid::text, atttypmod::text, attndims::text,
+       attnotnull::text, generated::text
   FROM col
 UNION ALL` + usedTypesSQL
 

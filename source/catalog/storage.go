@@ -11,8 +11,8 @@ import (
 	"source-postgres/source/postgres"
 )
 
-// A Storage says where the rows of a table lie: in the files of the table itself, of its partitions, and of the tables that
-// inherit from it. A range of block numbers means those blocks of every part.
+// A Storage says where the rows of a table lie: in the files of the table itself, of its partitions, and of the
+// tables that inherit from it. A range of block numbers means those blocks of every part.
 type Storage struct {
 	Parts    []uint32 // the oids of the parts
 	Filenode uint64   // identity of the files: changes when one of them is rewritten, truncated, added or taken away
@@ -24,9 +24,9 @@ type Storage struct {
 // Loaded reports whether blocks of the table can be read by number: all parts are heaps that are there.
 func (s *Storage) Loaded() bool { return s != nil && len(s.Parts) > 0 }
 
-// storageSQL lists the parts with storage of the relations in $1. The first column is the relation that was asked for.
-// Source: PostgreSQL documentation: pg_inherits (partitions and inheritance children alike), Database Object Size Functions;
-// oid 2 is the heap access method.
+// storageSQL lists the parts with storage of the relations in $1. The first column is the relation that was asked
+// for. Source: PostgreSQL documentation: pg_inherits (partitions and inheritance children alike), Database Object
+// Size Functions; oid 2 is the heap access method.
 const storageSQL = `
 WITH RECURSIVE part (root, oid) AS (
   SELECT r, r FROM unnest($1::oid[]) AS r
@@ -41,8 +41,8 @@ SELECT part.root, c.oid, c.relkind IN ('r', 'm') AND c.relam = 2,
  WHERE c.relkind <> 'p'
  ORDER BY part.root, c.oid`
 
-// LoadStorage sets the Storage of tables. A table one of whose parts is no heap (a foreign partition, say) gets one without
-// parts: it can only be read as a whole.
+// LoadStorage sets the Storage of tables. A table one of whose parts is no heap (a foreign partition, say) gets one
+// without parts: it can only be read as a whole.
 func LoadStorage(ctx context.Context, conn *pgconn.PgConn, tables []*Table) error {
 	byOID := make(map[uint32]*Table, len(tables))
 	var oids []uint32
@@ -81,10 +81,12 @@ func LoadStorage(ctx context.Context, conn *pgconn.PgConn, tables []*Table) erro
 	return nil
 }
 
-const filenodeSQL = `SELECT coalesce(pg_relation_filenode(p), 0) FROM unnest($1::oid[]) WITH ORDINALITY AS u (p, i) ORDER BY i`
+const filenodeSQL = `
+SELECT coalesce(pg_relation_filenode(p), 0) FROM unnest($1::oid[]) WITH ORDINALITY AS u (p, i) ORDER BY i`
 
-// CurrentFilenode is what s.Filenode would be now. Asked after a statement that read the table, in the same transaction, it
-// tells whether that statement read the files that s describes: its lock keeps them in place until the transaction ends.
+// CurrentFilenode is what s.Filenode would be now. Asked after a statement that read the table, in the same
+// transaction, it tells whether that statement read the files that s describes: its lock keeps them in place until
+// the transaction ends.
 func (s *Storage) CurrentFilenode(ctx context.Context, conn *pgconn.PgConn) (uint64, error) {
 	var now []uint64
 	err := postgres.Query(ctx, conn, filenodeSQL, [][]byte{oidArray(s.Parts)}, func(v [][]byte) error {
@@ -94,8 +96,8 @@ func (s *Storage) CurrentFilenode(ctx context.Context, conn *pgconn.PgConn) (uin
 	return identity(s.Parts, now), err
 }
 
-// identity is the filenode of a table that is one file, and for one of several parts a number made from all of theirs, small
-// enough to survive a reader of JSON that keeps numbers as doubles.
+// identity is the filenode of a table that is one file, and for one of several parts a number made from all of
+// theirs, small enough to survive a reader of JSON that keeps numbers as doubles.
 func identity(parts []uint32, filenodes []uint64) uint64 {
 	if len(filenodes) == 1 {
 		return filenodes[0]

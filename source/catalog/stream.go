@@ -28,7 +28,7 @@ const InstantFormat = "2006-01-02T15:04:05.000000Z"
 func (t *Table) Stream(offer Offer) protocol.Stream {
 	s := protocol.Stream{
 		Name: t.Name, Namespace: t.Schema,
-		JSONSchema:              protocol.Schema{Type: "object", Properties: make(map[string]protocol.Property, len(t.Columns)+3)},
+		JSONSchema:              protocol.Schema{Type: "object", Properties: map[string]protocol.Property{}},
 		SupportedSyncModes:      []protocol.SyncMode{protocol.FullRefresh},
 		DefaultCursorField:      []string{},
 		SourceDefinedPrimaryKey: [][]string{},

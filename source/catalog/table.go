@@ -74,8 +74,8 @@ func (t *Table) Column(name string) *Column {
 	return nil
 }
 
-// names gives the columns with the numbers in key, in key's order; nil if the user may not read one of them, for a key that is
-// not whole is none.
+// names gives the columns with the numbers in key, in key's order; nil if the user may not read one of them, for a
+// key that is not whole is none.
 func (t *Table) names(key []int16) []string {
 	var names []string
 	for _, number := range key {

@@ -5,8 +5,8 @@ import (
 	"strconv"
 )
 
-// The values of the queries come as PostgreSQL's text. They are the server's own, so that a value which does not parse is a
-// fault of the query; it then reads as zero.
+// The values of the queries come as PostgreSQL's text. They are the server's own, so that a value which does not
+// parse is a fault of the query; it then reads as zero.
 
 func integer(v []byte) int64 {
 	n, _ := strconv.ParseInt(string(v), 10, 64)

@@ -73,8 +73,8 @@ func (t *target) moved(m *message) bool {
 	return false
 }
 
-// record emits one record of t, or sets it aside until what it lacks has been looked up. old is the whole row before the
-// change, where the log has it.
+// record emits one record of t, or sets it aside until what it lacks has been looked up. old is the whole row before
+// the change, where the log has it.
 func (r *Reader) record(ctx context.Context, t *target, row, old *tuple, deleted bool) error {
 	r.row = r.row[:0]
 	var missing []bool
@@ -157,8 +157,8 @@ func (r *Reader) settle(ctx context.Context) error {
 	return nil
 }
 
-// emit writes a record. gone are columns whose value could not be had: the row has been changed or deleted again since, which a
-// later record says.
+// emit writes a record. gone are columns whose value could not be had: the row has been changed or deleted again
+// since, which a later record says.
 func (r *Reader) emit(t *target, values [][]byte, gone []string, number uint64, deleted bool) error {
 	r.values = append(r.values[:0], values...)
 	for _, name := range t.Meta {

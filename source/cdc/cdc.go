@@ -1,5 +1,5 @@
-// Package cdc reads changes from the write-ahead log: with a replication slot and the pgoutput plugin, from the position that a
-// state names up to where the log stood when the reading began.
+// Package cdc reads changes from the write-ahead log: with a replication slot and the pgoutput plugin, from the
+// position that a state names up to where the log stood when the reading began.
 package cdc
 
 import (
@@ -108,7 +108,7 @@ func (r *Reader) Skip(number uint64) {
 // Follow makes the Reader keep a stream current from now on; since is what its first pass has seen.
 func (r *Reader) Follow(s *plan.Stream, since pglogrepl.LSN) {
 	for _, f := range r.streams {
-		if f.Stream.Descriptor == s.Descriptor {
+		if f.Descriptor == s.Descriptor {
 			f.since = max(f.since, since)
 			return
 		}
@@ -148,8 +148,8 @@ func (r *Reader) Run(ctx context.Context, target pglogrepl.LSN) error {
 // consume makes records of what the feed gives until the target is reached.
 func (r *Reader) consume(ctx context.Context, f *feed, target pglogrepl.LSN) error {
 	var m message
-	// At least one message is waited for: the first is the answer to the first status, so that the server has taken note of what
-	// it may forget.
+	// At least one message is waited for: the first is the answer to the first status, so that the server has taken note
+	// of what it may forget.
 	for first := true; first || r.at.LSN < target || r.inside; first = false {
 		chunk, ok := <-f.full
 		if !ok {
@@ -251,27 +251,35 @@ func (r *Reader) truncated(relations []uint32) {
 func (rel *relation) check(m *message) error {
 	n := len(rel.columns)
 	if m.kind != 'D' && len(m.row.kinds) != n || m.old.present() && len(m.old.kinds) != n {
-		return &protocol.Error{Kind: protocol.System,
-			Message: fmt.Sprintf("A change of table %s.%s in the log has %d values where the table had %d columns.", rel.schema, rel.name,
-				len(m.row.kinds), n)}
+		return &protocol.Error{
+			Kind: protocol.System,
+			Message: fmt.Sprintf("A change of table %s.%s in the log has %d values where the table had %d "+
+				"columns.", rel.schema, rel.name,
+				len(m.row.kinds), n),
+		}
 	}
 	return nil
 }
 
 func unknownRelation(oid uint32) error {
-	return &protocol.Error{Kind: protocol.System,
-		Message: fmt.Sprintf("The log has a change of table %d, which it did not introduce.", oid)}
+	return &protocol.Error{
+		Kind:    protocol.System,
+		Message: fmt.Sprintf("The log has a change of table %d, which it did not introduce.", oid),
+	}
 }
 
 // explain puts an error of the replication connection into words.
 func explain(err error, c *config.Config) error {
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) && strings.Contains(pg.Message, "publication") && pg.Code == "42704" {
-		return &protocol.Error{Kind: protocol.Config, Err: err,
+		return &protocol.Error{
+			Kind: protocol.Config, Err: err,
 			Message: fmt.Sprintf("Publication %s did not exist when the changes in the log were made, or has been dropped.",
 				c.CDC.Publication),
-			Hint: "The slot must be made after the publication. Make the publication, drop the slot and make it again, and reset the " +
-				"connection."}
+			Hint: "The slot must be made after the publication. Make the publication, drop the slot and make it again, and " +
+				"reset the " +
+				"connection.",
+		}
 	}
 	return postgres.Explain(err, "read the log")
 }

@@ -15,8 +15,8 @@ import (
 	"source-postgres/source/postgres"
 )
 
-// Check finds everything that keeps the log from being read with these settings. conn is in a transaction; server makes one
-// replication connection as a trial.
+// Check finds everything that keeps the log from being read with these settings. conn is in a transaction; server
+// makes one replication connection as a trial.
 func Check(ctx context.Context, server *postgres.Server, conn *pgconn.PgConn, c *config.Config) error {
 	f, err := gather(ctx, conn)
 	if err != nil {
@@ -85,7 +85,8 @@ func (f *facts) server() []error {
 		problems = append(problems, &protocol.Error{Kind: protocol.Config, Message: message, Hint: hint})
 	}
 	if f.standby && f.version < 160000 {
-		add("CDC must connect to the primary: this server is a standby, and only version 16 and later can read the log there.",
+		add("CDC must connect to the primary: this server is a standby, and only version 16 and later can read the log "+
+			"there.",
 			"Set the host of the primary.")
 	}
 	if f.level != "logical" {
@@ -107,7 +108,8 @@ func (f *facts) levelHint() string {
 	case "rds":
 		return "Set rds.logical_replication to 1 in the parameter group of the instance or cluster, and reboot it."
 	case "azure":
-		return "Set wal_level to LOGICAL in the server parameters (on a single server: Azure replication support), and restart it."
+		return "Set wal_level to LOGICAL in the server parameters (on a single server: Azure replication support), and " +
+			"restart it."
 	case "cloudsql":
 		return "Set the flag cloudsql.logical_decoding to on; the instance restarts."
 	}
@@ -119,25 +121,32 @@ func (f *facts) slot(s *Slot, c *config.Config) error {
 	slog.Info("replication slot", "slot", c.CDC.Slot, "confirmed", s.Confirmed, "wal_retained_bytes", s.Retained)
 	if f.keep > 0 && s.Retained > f.keep/10*8 || s.Status == "unreserved" {
 		slog.Warn("the replication slot is about to be lost: it keeps nearly as much log as max_slot_wal_keep_size allows; "+
-			"synchronise now, or raise it", "slot", c.CDC.Slot, "wal_retained_bytes", s.Retained, "max_slot_wal_keep_size", f.keep)
+			"synchronise now, or raise it",
+			"slot", c.CDC.Slot, "wal_retained_bytes", s.Retained, "max_slot_wal_keep_size", f.keep)
 	}
 	if s.Active == "" {
 		return nil
 	}
-	return &protocol.Error{Kind: protocol.Config,
+	return &protocol.Error{
+		Kind:    protocol.Config,
 		Message: fmt.Sprintf("Replication slot %s is in use by process %s.", c.CDC.Slot, s.Active),
-		Hint: "Each connection needs a slot of its own; if a sync of this very connection is running, wait for its end. Run: SELECT * " +
-			"FROM pg_stat_replication WHERE pid = " + s.Active + ";"}
+		Hint: "Each connection needs a slot of its own; if a sync of this very connection is running, wait for its end. " +
+			"Run: SELECT * " +
+			"FROM pg_stat_replication WHERE pid = " + s.Active + ";",
+	}
 }
 
 const publicationSQL = `SELECT pubinsert, pubupdate, pubdelete FROM pg_publication WHERE pubname = $1`
 
 func checkPublication(ctx context.Context, conn *pgconn.PgConn, c *config.Config) error {
 	name := postgres.Quote(c.CDC.Publication)
-	problem := &protocol.Error{Kind: protocol.Config,
+	problem := &protocol.Error{
+		Kind:    protocol.Config,
 		Message: fmt.Sprintf("Publication %s does not exist in database %s.", c.CDC.Publication, c.Database),
-		Hint: fmt.Sprintf("Run: CREATE PUBLICATION %s FOR TABLE <the tables to be read>; and make the replication slot after it.",
-			name)}
+		Hint: fmt.Sprintf("Run: CREATE PUBLICATION %s FOR TABLE <the tables to be read>; and make the replication slot "+
+			"after it.",
+			name),
+	}
 	err := postgres.Query(ctx, conn, publicationSQL, [][]byte{[]byte(c.CDC.Publication)}, func(v [][]byte) error {
 		var lacks []string
 		for i, what := range []string{"insert", "update", "delete"} {
@@ -146,9 +155,11 @@ func checkPublication(ctx context.Context, conn *pgconn.PgConn, c *config.Config
 			}
 		}
 		if problem = nil; len(lacks) > 0 {
-			problem = &protocol.Error{Kind: protocol.Config,
+			problem = &protocol.Error{
+				Kind:    protocol.Config,
 				Message: fmt.Sprintf("Publication %s does not publish %s.", c.CDC.Publication, strings.Join(lacks, " and ")),
-				Hint:    fmt.Sprintf("Run: ALTER PUBLICATION %s SET (publish = 'insert, update, delete, truncate');", name)}
+				Hint:    fmt.Sprintf("Run: ALTER PUBLICATION %s SET (publish = 'insert, update, delete, truncate');", name),
+			}
 		}
 		return nil
 	})
@@ -171,8 +182,8 @@ SELECT c.oid::regclass
         OR c.relreplident = 'd' AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary))
  ORDER BY 1`
 
-// warnIdentities names the published tables on which the server refuses updates and deletes, for anyone, because the log would
-// not say which row they are about.
+// warnIdentities names the published tables on which the server refuses updates and deletes, for anyone, because the
+// log would not say which row they are about.
 func warnIdentities(ctx context.Context, conn *pgconn.PgConn, c *config.Config) error {
 	var tables []string
 	err := postgres.Query(ctx, conn, identitiesSQL, [][]byte{[]byte(c.CDC.Publication)}, func(v [][]byte) error {
@@ -183,7 +194,8 @@ func warnIdentities(ctx context.Context, conn *pgconn.PgConn, c *config.Config) 
 		return postgres.Explain(err, "look up the replica identities")
 	}
 	if len(tables) > 0 {
-		slog.Warn("published tables without a replica identity: the server refuses every UPDATE and DELETE on them; give them a primary "+
+		slog.Warn("published tables without a replica identity: the server refuses every UPDATE and DELETE on them; "+
+			"give them a primary "+
 			"key, or run for each: ALTER TABLE … REPLICA IDENTITY FULL;", "tables", strings.Join(tables, ", "))
 	}
 	return nil

@@ -9,10 +9,11 @@ import (
 	"github.com/jackc/pglogrepl"
 )
 
-// A message is one message of the pgoutput plugin, protocol version 1. Its slices belong to the decoder's input and to the
-// message itself, which is used again for the next one.
+// A message is one message of the pgoutput plugin, protocol version 1. Its slices belong to the decoder's input and
+// to the message itself, which is used again for the next one.
 //
-// Source: PostgreSQL documentation, Logical Replication Message Formats. All numbers are big-endian, strings end with NUL.
+// Source: PostgreSQL documentation, Logical Replication Message Formats. All numbers are big-endian, strings end with
+// NUL.
 type message struct {
 	kind      byte
 	commit    pglogrepl.LSN // B: where the transaction's commit begins; C: where it ends
@@ -25,7 +26,8 @@ type message struct {
 	shape     shape         // R
 }
 
-// A tuple is the values of one row. kinds says of each whether it is 'n' NULL, 'u' unchanged and not in the log, or 't' text.
+// A tuple is the values of one row. kinds says of each whether it is 'n' NULL, 'u' unchanged and not in the log, or
+// 't' text.
 type tuple struct {
 	kinds  []byte
 	values [][]byte
@@ -211,8 +213,8 @@ func (r *reader) tuple(t *tuple) {
 	}
 }
 
-// shape: oid, schema ("" is pg_catalog), name, identity, the number of columns (16 bits), and for each its flags, name, type
-// and type modifier.
+// shape: oid, schema ("" is pg_catalog), name, identity, the number of columns (16 bits), and for each its flags,
+// name, type and type modifier.
 func (r *reader) shape() shape {
 	s := shape{oid: r.uint32(), schema: r.string(), name: r.string(), identity: r.byte()}
 	for range r.uint16() {

@@ -20,13 +20,13 @@ const (
 	pingEvery = 10 * time.Second       // at the most between two status messages; less if the server's patience is shorter
 )
 
-// A feed owns the replication connection: it alone receives from it and writes to it. It passes on what it receives in chunks,
-// and while nobody takes them, because stdout is blocked, it goes on telling the server that it is alive: a server that hears
-// nothing for wal_sender_timeout ends the connection.
+// A feed owns the replication connection: it alone receives from it and writes to it. It passes on what it receives
+// in chunks, and while nobody takes them, because stdout is blocked, it goes on telling the server that it is alive:
+// a server that hears nothing for wal_sender_timeout ends the connection.
 //
-// In its status messages the written position is what has been received, and the flushed and applied ones are what may be
-// forgotten. All three are always set, for an unset one is filled in with the written one; and the written one is up to date,
-// for a server that is always told an old one answers each time.
+// In its status messages the written position is what has been received, and the flushed and applied ones are what
+// may be forgotten. All three are always set, for an unset one is filled in with the written one; and the written one
+// is up to date, for a server that is always told an old one answers each time.
 type feed struct {
 	conn     *pgconn.PgConn
 	full     chan []byte // messages, each behind its length in 4 bytes
@@ -38,8 +38,10 @@ type feed struct {
 }
 
 func newFeed(conn *pgconn.PgConn, patience time.Duration, accepted func() pglogrepl.LSN, from pglogrepl.LSN) *feed {
-	f := &feed{conn: conn, full: make(chan []byte, chunks), empty: make(chan []byte, chunks+2), accepted: accepted,
-		received: from, every: pingEvery}
+	f := &feed{
+		conn: conn, full: make(chan []byte, chunks), empty: make(chan []byte, chunks+2), accepted: accepted,
+		received: from, every: pingEvery,
+	}
 	if patience > 0 {
 		f.every = min(f.every, patience/3)
 	}
@@ -90,11 +92,10 @@ func (f *feed) await(ctx context.Context) error {
 	if f.conn.Frontend().ReadBufferLen() > 0 {
 		return nil // there is more to be had at once
 	}
-	err := f.conn.Conn().SetReadDeadline(time.Now().Add(askAfter))
-	if ctx.Err() != nil {
-		return nil
+	if err := f.conn.Conn().SetReadDeadline(time.Now().Add(askAfter)); err != nil && ctx.Err() == nil {
+		return err
 	}
-	return err
+	return nil
 }
 
 // keep appends what is in m to the chunk.
@@ -117,8 +118,8 @@ func (f *feed) keep(chunk []byte, m pgproto3.BackendMessage) ([]byte, error) {
 
 // note keeps the position up to date and answers a keepalive that asks for it.
 //
-// A change: 'w', where it begins, where the server stands, the time. A keepalive: 'k', where the server stands, the time, and
-// whether it wants an answer. All in 8 bytes but the last.
+// A change: 'w', where it begins, where the server stands, the time. A keepalive: 'k', where the server stands, the
+// time, and whether it wants an answer. All in 8 bytes but the last.
 func (f *feed) note(data []byte) error {
 	switch {
 	case data[0] == 'w' && len(data) >= 25:
@@ -134,8 +135,8 @@ func (f *feed) note(data []byte) error {
 	return nil
 }
 
-// pass hands the chunk over when it is full, or when there is nothing more to be had at once; while it cannot, it keeps the
-// connection alive.
+// pass hands the chunk over when it is full, or when there is nothing more to be had at once; while it cannot, it
+// keeps the connection alive.
 func (f *feed) pass(ctx context.Context, chunk []byte) ([]byte, error) {
 	if len(chunk) < chunkSize {
 		if len(chunk) == 0 || f.conn.Frontend().ReadBufferLen() > 0 {

@@ -8,8 +8,8 @@ import (
 	"source-postgres/source/postgres"
 )
 
-// A lookup finds the present values of rows by key: of columns that the log leaves out because a large value did not change, or
-// because they are generated. What it finds is at least as new as the change.
+// A lookup finds the present values of rows by key: of columns that the log leaves out because a large value did not
+// change, or because they are generated. What it finds is at least as new as the change.
 type lookup struct {
 	select_ string   // SELECT … FROM … WHERE (key) IN
 	types   []uint32 // of the key's columns

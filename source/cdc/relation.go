@@ -103,7 +103,8 @@ func newTarget(f *follower, s shape, types []*codec.Type) *target {
 		columns = append(columns, codec.Column{Name: c.Name, Type: kind, Key: i >= 0 && slices.Contains(t.key, i)})
 	}
 	if len(lost) > 0 {
-		slog.Info("columns are not in these changes of the table: they were made before the columns were, or after they were "+
+		slog.Info("columns are not in these changes of the table: they were made before the columns were, or after they "+
+			"were "+
 			"dropped or renamed", "stream", f.Descriptor, "columns", lost)
 	}
 	t.object = codec.NewObject(append(columns, plan.MetaColumns(f.Meta)...), codec.TextWire, f.Limits)

@@ -36,7 +36,8 @@ SELECT s.slot_type, s.plugin, s.database, s.active_pid, s.wal_status, s.confirme
        pg_wal_lsn_diff(p.lsn, s.restart_lsn)::bigint, p.lsn,
        (SELECT timeline_id FROM pg_control_checkpoint()),
        (SELECT setting FROM pg_settings WHERE name = 'wal_sender_timeout')
-  FROM (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END) AS p (lsn)
+  FROM (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
+                    ELSE pg_current_wal_flush_lsn() END) AS p (lsn)
   LEFT JOIN pg_replication_slots s ON s.slot_name = $1`
 
 // LookUp finds the slot. One that is not there, or that is not fit for use at all, is a config error.
@@ -65,7 +66,8 @@ func (s *Slot) fit(kind string, c *config.Config) error {
 	name := c.CDC.Slot
 	create := fmt.Sprintf("Run in database %s: SELECT pg_create_logical_replication_slot(%s, 'pgoutput');", c.Database,
 		postgres.Literal(name))
-	anew := "Run: SELECT pg_drop_replication_slot(" + postgres.Literal(name) + "); then SELECT pg_create_logical_replication_slot(" +
+	anew := "Run: SELECT pg_drop_replication_slot(" + postgres.Literal(name) + "); then SELECT " +
+		"pg_create_logical_replication_slot(" +
 		postgres.Literal(name) + ", 'pgoutput'); and reset the connection: every table is read again."
 	e := &protocol.Error{Kind: protocol.Config}
 	switch {
@@ -75,13 +77,17 @@ func (s *Slot) fit(kind string, c *config.Config) error {
 	case kind != "logical":
 		e.Message, e.Hint = fmt.Sprintf("Replication slot %s is a physical one.", name), "Choose another name. "+create
 	case s.Plugin != plugin:
-		e.Message, e.Hint = fmt.Sprintf("Replication slot %s was made with the plugin %s, not with pgoutput.", name, s.Plugin), anew
+		e.Message, e.Hint = fmt.Sprintf("Replication slot %s was made with the plugin %s, not with "+
+			"pgoutput.", name, s.Plugin), anew
 	case s.Database != c.Database:
-		e.Message, e.Hint = fmt.Sprintf("Replication slot %s belongs to database %s, not to %s.", name, s.Database, c.Database),
+		e.Message, e.Hint = fmt.Sprintf("Replication slot %s belongs to database %s, not to "+
+			"%s.", name, s.Database, c.Database),
 			"Slot names are shared by all databases of a server; choose another name. "+create
 	case s.Status == "lost":
-		e.Message, e.Hint = fmt.Sprintf("Replication slot %s is lost: the server has removed log that it needed, because it kept more "+
-			"than max_slot_wal_keep_size.", name), "Changes since the last sync cannot be read any more. Raise max_slot_wal_keep_size "+
+		e.Message, e.Hint = fmt.Sprintf("Replication slot %s is lost: the server has removed log that it needed, "+
+			"because it kept more "+
+			"than max_slot_wal_keep_size.", name), "Changes since the last sync cannot be read any more. Raise "+
+			"max_slot_wal_keep_size "+
 			"or synchronise more often. "+anew
 	case s.Confirmed == 0:
 		e.Kind = protocol.Transient
@@ -125,8 +131,8 @@ func Consistent(ctx context.Context, server *postgres.Server) (*Point, error) {
 // Close gives the slot back. The snapshot lives on in the transactions that have taken it over.
 func (p *Point) Close() { postgres.Close(p.conn) }
 
-// busy is how long a slot that another connection is using is waited for: that of an attempt before this one may not have been
-// noticed to be gone.
+// busy is how long a slot that another connection is using is waited for: that of an attempt before this one may not
+// have been noticed to be gone.
 const busy = 60 * time.Second
 
 // start opens the replication connection and starts the stream.
@@ -139,8 +145,10 @@ func (r *Reader) start(ctx context.Context) (*pgconn.PgConn, error) {
 		}
 		err = pglogrepl.StartReplication(ctx, conn, r.config.CDC.Slot, r.at.LSN, pglogrepl.StartReplicationOptions{
 			Mode: pglogrepl.LogicalReplication,
-			PluginArgs: []string{"proto_version '1'",
-				"publication_names " + postgres.ReplicationLiteral(postgres.Quote(r.config.CDC.Publication))},
+			PluginArgs: []string{
+				"proto_version '1'",
+				"publication_names " + postgres.ReplicationLiteral(postgres.Quote(r.config.CDC.Publication)),
+			},
 		})
 		if err == nil {
 			return conn, nil
@@ -151,9 +159,11 @@ func (r *Reader) start(ctx context.Context) (*pgconn.PgConn, error) {
 			return nil, explain(err, r.config)
 		}
 		if time.Now().After(deadline) {
-			return nil, &protocol.Error{Kind: protocol.Transient, Err: err,
+			return nil, &protocol.Error{
+				Kind: protocol.Transient, Err: err,
 				Message: fmt.Sprintf("Replication slot %s is in use by another connection.", r.config.CDC.Slot),
-				Hint:    "Only one connection can read from a slot: give each one its own. See pg_replication_slots.active_pid."}
+				Hint:    "Only one connection can read from a slot: give each one its own. See pg_replication_slots.active_pid.",
+			}
 		}
 		select {
 		case <-time.After(time.Second):
@@ -172,7 +182,8 @@ SELECT n.nspname, c.relname
 // ancestors are the partitioned tables, as schema and name, that a relation is a partition of.
 func (r *Reader) ancestors(ctx context.Context, oid uint32) ([][2]string, error) {
 	var above [][2]string
-	err := postgres.Query(ctx, r.conn, ancestorsSQL, [][]byte{strconv.AppendUint(nil, uint64(oid), 10)}, func(v [][]byte) error {
+	args := [][]byte{strconv.AppendUint(nil, uint64(oid), 10)}
+	err := postgres.Query(ctx, r.conn, ancestorsSQL, args, func(v [][]byte) error {
 		above = append(above, [2]string{string(v[0]), string(v[1])})
 		return nil
 	})

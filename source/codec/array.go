@@ -58,7 +58,8 @@ func appendArray(dst, src []byte, element Append, delim byte) (_ []byte, change 
 		case depth == 0:
 			return dst, change, false
 		default:
-			size, c := 0, Exact
+			var size int
+			var c Change
 			if dst, size, c = appendElement(dst, src[i:], element, delim); size == 0 {
 				return dst, change, false
 			}

@@ -62,8 +62,13 @@ func TestArrayLarge(t *testing.T) {
 // What an array reports is the worst of its elements.
 func TestWorse(t *testing.T) {
 	for _, test := range []struct{ a, b, want Change }{
-		{Exact, Exact, Exact}, {Exact, Altered, Altered}, {Altered, Exact, Altered}, {Altered, Nulled, Nulled},
-		{Nulled, Altered, Nulled}, {Nulled, Exact, Nulled}, {Exact, Nulled, Nulled},
+		{Exact, Exact, Exact},
+		{Exact, Altered, Altered},
+		{Altered, Exact, Altered},
+		{Altered, Nulled, Nulled},
+		{Nulled, Altered, Nulled},
+		{Nulled, Exact, Nulled},
+		{Exact, Nulled, Nulled},
 	} {
 		if got := worse(test.a, test.b); got != test.want {
 			t.Errorf("worse(%d, %d) = %d, want %d", test.a, test.b, got, test.want)

@@ -79,8 +79,10 @@ func BenchmarkRow(b *testing.B) {
 	types := newTestTypes()
 	o := NewObject(columns(b, types, "id! int8", "name text", "amount numeric", "created_at timestamptz", "active bool"),
 		MixedWire, Limits{Field: 16_000_000, Record: 20_000_000})
-	values := [][]byte{binaryValues["int8"], []byte("just a few words now"), []byte("12345.6789"),
-		binaryValues["timestamptz"], binaryValues["bool"]}
+	values := [][]byte{
+		binaryValues["int8"], []byte("just a few words now"), []byte("12345.6789"),
+		binaryValues["timestamptz"], binaryValues["bool"],
+	}
 	var object, changes []byte
 	b.ReportAllocs()
 	for b.Loop() {

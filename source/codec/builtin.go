@@ -36,10 +36,14 @@ var builtins = []builtin{
 	{pgtype.DateOID, pgtype.DateArrayOID, "date", protocol.Date, appendDateText, appendDateBinary, true},
 	{pgtype.TimeOID, pgtype.TimeArrayOID, "time", protocol.Time, appendTimeText, appendTimeBinary, true},
 	{pgtype.TimetzOID, pgtype.TimetzArrayOID, "timetz", protocol.TimeWithZone, appendTimetzText, appendTimetzBinary, true},
-	{pgtype.TimestampOID, pgtype.TimestampArrayOID, "timestamp", protocol.Timestamp,
-		appendTimestampText, appendTimestampBinary, true},
-	{pgtype.TimestamptzOID, pgtype.TimestamptzArrayOID, "timestamptz", protocol.TimestampWithZone,
-		appendTimestamptzText, appendTimestamptzBinary, true},
+	{
+		pgtype.TimestampOID, pgtype.TimestampArrayOID, "timestamp", protocol.Timestamp,
+		appendTimestampText, appendTimestampBinary, true,
+	},
+	{
+		pgtype.TimestamptzOID, pgtype.TimestamptzArrayOID, "timestamptz", protocol.TimestampWithZone,
+		appendTimestamptzText, appendTimestamptzBinary, true,
+	},
 	{pgtype.IntervalOID, pgtype.IntervalArrayOID, "interval", protocol.String, appendText, nil, false},
 	// Text, and what is known by its text.
 	{pgtype.TextOID, pgtype.TextArrayOID, "text", protocol.String, appendText, nil, true},

@@ -39,12 +39,16 @@ func TestObject(t *testing.T) {
 	}{
 		{row("1", "x", "t", "1.5", "12:00:00"), `{"id":1,"a\"b":"x","ü":true,"f":1.5,"at":"12:00:00.000000"}`, ``},
 		{row("1", "", "NULL", "NULL", "NULL"), `{"id":1,"a\"b":"","ü":null,"f":null,"at":null}`, ``},
-		{row("NULL", "NULL", "f", "NaN", "NULL"), `{"id":null,"a\"b":null,"ü":false,"f":null,"at":null}`,
-			`[{"field":"f","change":"NULLED","reason":"SOURCE_SERIALIZATION_ERROR"}]`},
-		{row("1", "\xff", "t", "NaN", "24:00:00"), `{"id":1,"a\"b":"\ufffd","ü":true,"f":null,"at":"23:59:59.999999"}`,
+		{
+			row("NULL", "NULL", "f", "NaN", "NULL"), `{"id":null,"a\"b":null,"ü":false,"f":null,"at":null}`,
+			`[{"field":"f","change":"NULLED","reason":"SOURCE_SERIALIZATION_ERROR"}]`,
+		},
+		{
+			row("1", "\xff", "t", "NaN", "24:00:00"), `{"id":1,"a\"b":"\ufffd","ü":true,"f":null,"at":"23:59:59.999999"}`,
 			`[{"field":"a\"b","change":"TRUNCATED","reason":"SOURCE_SERIALIZATION_ERROR"},` +
 				`{"field":"f","change":"NULLED","reason":"SOURCE_SERIALIZATION_ERROR"},` +
-				`{"field":"at","change":"TRUNCATED","reason":"SOURCE_SERIALIZATION_ERROR"}]`},
+				`{"field":"at","change":"TRUNCATED","reason":"SOURCE_SERIALIZATION_ERROR"}]`,
+		},
 	}
 	for _, test := range tests {
 		object, lost := o.Append([]byte("dst"), []byte("changes"), test.values)
@@ -83,12 +87,16 @@ func TestObjectFieldLimit(t *testing.T) {
 		values       [][]byte
 		object, lost string
 	}{
-		{row(strings.Repeat("k", 40), "0123456789", "NULL"),
-			`{"id":"` + strings.Repeat("k", 40) + `","v":"0123456789","n":null}`, ``},
+		{
+			row(strings.Repeat("k", 40), "0123456789", "NULL"),
+			`{"id":"` + strings.Repeat("k", 40) + `","v":"0123456789","n":null}`, ``,
+		},
 		{row("k", "01234567890", "NULL"), `{"id":"k","v":null,"n":null}`, `[{"field":"v",` + tooLarge + `]`},
 		{row("k", `012345678"`, "NULL"), `{"id":"k","v":null,"n":null}`, `[{"field":"v",` + tooLarge + `]`},
-		{row("k", strings.Repeat("v", 100), "{1,2,3,4,5,6,7}"), `{"id":"k","v":null,"n":null}`,
-			`[{"field":"v",` + tooLarge + `,{"field":"n",` + tooLarge + `]`},
+		{
+			row("k", strings.Repeat("v", 100), "{1,2,3,4,5,6,7}"), `{"id":"k","v":null,"n":null}`,
+			`[{"field":"v",` + tooLarge + `,{"field":"n",` + tooLarge + `]`,
+		},
 	}
 	for _, test := range tests {
 		object, lost := o.Append(nil, nil, test.values)

@@ -29,7 +29,8 @@ func appendDateBinary(dst, src []byte) ([]byte, Change) {
 	return append(appendEra(appendDate(append(dst, '"'), d), d), '"'), Exact
 }
 
-func appendTimestampBinary(dst, src []byte) ([]byte, Change)   { return appendInstant(dst, src, "") }
+func appendTimestampBinary(dst, src []byte) ([]byte, Change) { return appendInstant(dst, src, "") }
+
 func appendTimestamptzBinary(dst, src []byte) ([]byte, Change) { return appendInstant(dst, src, "Z") }
 
 func appendInstant(dst, src []byte, zone string) ([]byte, Change) {
@@ -165,9 +166,9 @@ func appendTime(dst []byte, micros int64, offset int) ([]byte, Change) {
 		micros, change = day-1, Altered
 	}
 	dst = appendClock(append(dst, '"'), micros)
-	switch {
-	case offset == noZone:
-	case offset == 0:
+	switch offset {
+	case noZone:
+	case 0:
 		dst = append(dst, 'Z')
 	default:
 		sign := byte('+')

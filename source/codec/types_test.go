@@ -81,8 +81,10 @@ func newTestTypes() testTypes {
 	add(Info{Name: "mood", Kind: 'e'})
 	add(Info{Name: "inventory_item", Kind: 'c'})
 	add(Info{Name: "textrange", Kind: 'r'})
-	for _, name := range []string{"bool", "int2", "int4", "int8", "oid", "numeric", "float4", "float8", "money", "text",
-		"bytea", "uuid", "date", "time", "timetz", "timestamp", "timestamptz", "jsonb"} {
+	for _, name := range []string{
+		"bool", "int2", "int4", "int8", "oid", "numeric", "float4", "float8", "money", "text",
+		"bytea", "uuid", "date", "time", "timetz", "timestamp", "timestamptz", "jsonb",
+	} {
 		add(Info{Name: "d_" + name, Kind: 'd', Base: oids[name], BaseTypmod: -1})
 	}
 	add(Info{Name: "price", Kind: 'd', Base: oids["numeric"], BaseTypmod: 10<<16 | 2 + 4})

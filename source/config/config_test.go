@@ -48,8 +48,10 @@ func TestDefaults(t *testing.T) {
 		Host: "h", Port: 5432, Database: "d", Username: "u",
 		TLS: TLS{Mode: Prefer}, Tunnel: Tunnel{Method: NoTunnel}, Method: MethodStandard,
 		Standard: Standard{Lookback: time.Hour, LookbackRows: 100_000},
-		Driver: Driver{ConnectTimeout: time.Minute, Silence: time.Minute, KeepAlive: true,
-			ApplicationName: "source-postgres"},
+		Driver: Driver{
+			ConnectTimeout: time.Minute, Silence: time.Minute, KeepAlive: true,
+			ApplicationName: "source-postgres",
+		},
 		CheckPrivileges: true, CheckpointInterval: 5 * time.Minute,
 		MaxFieldBytes: 16_000_000, MaxRecordCharacters: 20_000_000,
 	}
@@ -70,13 +72,17 @@ func TestSchemas(t *testing.T) {
 
 func TestSamplesMean(t *testing.T) {
 	c := parseFile(t, "airbyte_3_7_cdc")
-	if want := (CDC{Slot: "airbyte_slot", Publication: "airbyte_publication", AcknowledgeReading: true,
-		InitialLoadTimeout: 12 * time.Hour, ManageIdentity: true}); c.Method != MethodCDC || c.CDC != want {
+	if want := (CDC{
+		Slot: "airbyte_slot", Publication: "airbyte_publication", AcknowledgeReading: true,
+		InitialLoadTimeout: 12 * time.Hour, ManageIdentity: true,
+	}); c.Method != MethodCDC || c.CDC != want {
 		t.Errorf("3.7 CDC: %v %+v", c.Method, c.CDC)
 	}
-	ignored := []string{"replication_method.initial_waiting_seconds",
+	ignored := []string{
+		"replication_method.initial_waiting_seconds",
 		"replication_method.invalid_cdc_cursor_position_behavior", "replication_method.plugin",
-		"replication_method.queue_size"}
+		"replication_method.queue_size",
+	}
 	if got := slices.Sorted(slices.Values(c.Ignored)); !slices.Equal(got, ignored) {
 		t.Errorf("3.7 CDC ignores %q", got)
 	}
@@ -207,8 +213,9 @@ func TestProblems(t *testing.T) {
 }
 
 func TestHost(t *testing.T) {
+	const padded = "  db.example.com "
 	for host, want := range map[string]string{
-		" db.example.com ": "db.example.com", "[::1]": "::1", "fe80::1%eth0": "fe80::1%eth0", "10.0.0.1": "10.0.0.1",
+		padded: "db.example.com", "[::1]": "::1", "fe80::1%eth0": "fe80::1%eth0", "10.0.0.1": "10.0.0.1",
 		"/var/run/postgresql": "/var/run/postgresql",
 	} {
 		if got := mustParse(t, `"host":"`+host+`"`).Host; got != want {
@@ -227,8 +234,10 @@ func TestIgnored(t *testing.T) {
 
 func TestSecrets(t *testing.T) {
 	c := parseFile(t, "platform_tls_tunnel")
-	for _, want := range []string{c.Password, c.TLS.CA, c.TLS.Certificate, c.TLS.Key, c.TLS.KeyPassword, c.Tunnel.Key,
-		c.Tunnel.Passphrase} {
+	for _, want := range []string{
+		c.Password, c.TLS.CA, c.TLS.Certificate, c.TLS.Key, c.TLS.KeyPassword, c.Tunnel.Key,
+		c.Tunnel.Passphrase,
+	} {
 		if want == "" || !slices.Contains(c.Secrets(), want) {
 			t.Errorf("%.20q is not among the secrets", want)
 		}

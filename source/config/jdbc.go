@@ -43,8 +43,10 @@ type urlParams struct {
 // driver reads parameters in the form key1=value1&key2=value2, the values percent-encoded, under the names that the
 // JDBC driver of PostgreSQL knows. What has no meaning here is noted by name as ignored.
 func (p *parser) driver(text string) urlParams {
-	d := urlParams{Driver: Driver{ConnectTimeout: DefaultConnectTimeout, Silence: defaultSilence, KeepAlive: true,
-		ApplicationName: DefaultApplicationName}}
+	d := urlParams{Driver: Driver{
+		ConnectTimeout: DefaultConnectTimeout, Silence: defaultSilence, KeepAlive: true,
+		ApplicationName: DefaultApplicationName,
+	}}
 	login := time.Duration(-1)
 	connect := login
 	for i, pair := range strings.Split(strings.TrimPrefix(strings.TrimSpace(text), "?"), "&") {

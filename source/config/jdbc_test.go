@@ -21,8 +21,10 @@ func parseURL(t *testing.T, params string) *Config {
 func TestURLParams(t *testing.T) {
 	c := parseURL(t, "?connectTimeout=20&loginTimeout=5&socketTimeout=90&ApplicationName=my%20app&tcpKeepAlive=false"+
 		"&targetServerType=slave&currentSchema=a,b&prepareThreshold=0&host=elsewhere&user=root&")
-	want := Driver{ConnectTimeout: 20 * time.Second, Silence: 90 * time.Second, ApplicationName: "my app", Target: Standby,
-		Settings: []Setting{{"search_path", "a,b"}}}
+	want := Driver{
+		ConnectTimeout: 20 * time.Second, Silence: 90 * time.Second, ApplicationName: "my app", Target: Standby,
+		Settings: []Setting{{"search_path", "a,b"}},
+	}
 	if !reflect.DeepEqual(c.Driver, want) {
 		t.Errorf("got %+v", c.Driver)
 	}
@@ -39,8 +41,10 @@ func TestURLParams(t *testing.T) {
 }
 
 func TestURLParamsMalformed(t *testing.T) {
-	for _, params := range []string{"canary", "a=1&canary", "%zz=1&options=%zz", "=canary", "connectTimeout=canary",
-		"targetServerType=canary", "options=-c canary"} {
+	for _, params := range []string{
+		"canary", "a=1&canary", "%zz=1&options=%zz", "=canary", "connectTimeout=canary",
+		"targetServerType=canary", "options=-c canary",
+	} {
 		c := parseURL(t, params)
 		if len(c.Warnings) == 0 {
 			t.Errorf("%q: no warning", params)
@@ -59,7 +63,8 @@ func TestURLParamsMalformed(t *testing.T) {
 func TestURLOptions(t *testing.T) {
 	for options, want := range map[string]Driver{
 		"-c statement_timeout=90000 -cbytea_output=escape": {Settings: []Setting{
-			{"statement_timeout", "90000"}, {"bytea_output", "escape"}}},
+			{"statement_timeout", "90000"}, {"bytea_output", "escape"},
+		}},
 		`--search-path=a\ b,c\\d --app.tenant=7`: {Settings: []Setting{{"search_path", `a b,c\d`}, {"app.tenant", "7"}}},
 		"endpoint=ep-1  -c jit=on -d":            {Settings: []Setting{{"jit", "on"}}, Options: "endpoint=ep-1 -d"},
 		"":                                       {},

@@ -108,10 +108,12 @@ func TestSpecRejects(t *testing.T) {
 }
 
 // keywords are those that the platform's form builder and the acceptance tests for connectors understand.
-var keywords = []string{"$schema", "type", "title", "description", "order", "group", "groups", "properties", "required",
+var keywords = []string{
+	"$schema", "type", "title", "description", "order", "group", "groups", "properties", "required",
 	"additionalProperties", "oneOf", "const", "default", "enum", "examples", "items", "minItems", "uniqueItems", "minimum",
 	"maximum", "minLength", "airbyte_secret", "airbyte_hidden", "always_show", "multiline", "display_type",
-	"pattern_descriptor"}
+	"pattern_descriptor",
+}
 
 func TestSpecUsesWhatPlatformsUnderstand(t *testing.T) {
 	spec, connection := readSpec(t)
@@ -182,8 +184,10 @@ func checkObject(t *testing.T, path string, n node, depth int) {
 }
 
 func isSecretName(name string) bool {
-	return slices.Contains([]string{"password", "ca_certificate", "client_certificate", "client_key",
-		"client_key_password", "ssh_key", "ssh_key_passphrase", "tunnel_user_password"}, name)
+	return slices.Contains([]string{
+		"password", "ca_certificate", "client_certificate", "client_key",
+		"client_key_password", "ssh_key", "ssh_key_passphrase", "tunnel_user_password",
+	}, name)
 }
 
 // checkChoice: the options of a oneOf share exactly one property with a const, whose default is the same.

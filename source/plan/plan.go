@@ -28,8 +28,8 @@ type Plan struct {
 // A Method is how a stream is read.
 type Method uint8
 
-// Refresh reads every row, each time; the others read every row once, then what has changed: by a cursor column, by xmin, or
-// from the log.
+// Refresh reads every row, each time; the others read every row once, then what has changed: by a cursor column, by
+// xmin, or from the log.
 const (
 	Refresh Method = iota
 	ByCursor
@@ -63,9 +63,11 @@ type Lookback struct {
 	Rows    int64 // for cursors that are numbers
 }
 
-// Build plans a sync of the streams in want. db has those of their tables that the user may read, with Storage; now is when
-// the sync began.
-func Build(c *config.Config, db *catalog.Database, want *protocol.ConfiguredCatalog, from *state.Set, now time.Time) *Plan {
+// Build plans a sync of the streams in want. db has those of their tables that the user may read, with Storage; now
+// is when the sync began.
+func Build(
+	c *config.Config, db *catalog.Database, want *protocol.ConfiguredCatalog, from *state.Set, now time.Time,
+) *Plan {
 	p := &Plan{}
 	for i := range want.Streams {
 		w := &want.Streams[i]
@@ -95,22 +97,24 @@ func Build(c *config.Config, db *catalog.Database, want *protocol.ConfiguredCata
 }
 
 func missing(c *config.Config, d protocol.StreamDescriptor) *protocol.Error {
-	return &protocol.Error{Kind: protocol.Config, Stream: &d,
+	return &protocol.Error{
+		Kind: protocol.Config, Stream: &d,
 		Message: fmt.Sprintf("Stream %s is in the configured catalog, but there is no such table that user %s may read.",
 			d, c.Username),
 		Hint: fmt.Sprintf("If the table exists, run: GRANT USAGE ON SCHEMA %s TO %s; GRANT SELECT ON %s TO %s; "+
 			"if it is gone, refresh the source's schema and take the stream out.",
-			postgres.Quote(d.Namespace), postgres.Quote(c.Username), postgres.Quote(d.Namespace, d.Name), postgres.Quote(c.Username)),
+			postgres.Quote(d.Namespace), postgres.Quote(c.Username), postgres.Quote(d.Namespace, d.Name),
+			postgres.Quote(c.Username)),
 	}
 }
 
-// selectColumns takes the columns that are both configured and there. A configured column that the table has no more is left
-// out of the records; a column that is not configured, or that the log will not have because the publication leaves it out, is
-// never read.
+// selectColumns takes the columns that are both configured and there. A configured column that the table has no more
+// is left out of the records; a column that is not configured, or that the log will not have because the publication
+// leaves it out, is never read.
 func (s *Stream) selectColumns(properties map[string]protocol.Property, c *config.Config) {
 	var columns []codec.Column
 	for _, column := range s.Table.Columns {
-		if _, ok := properties[column.Name]; ok && !(s.Method == ByLog && column.Unpublished) {
+		if _, ok := properties[column.Name]; ok && (s.Method != ByLog || !column.Unpublished) {
 			s.Columns = append(s.Columns, column)
 		}
 	}
@@ -118,15 +122,18 @@ func (s *Stream) selectColumns(properties map[string]protocol.Property, c *confi
 		s.selectMeta(properties)
 	}
 	for _, column := range s.Columns {
-		columns = append(columns, codec.Column{Name: column.Name, Type: column.Type,
-			Key: slices.Contains(s.Table.Key, column.Name)})
+		columns = append(columns, codec.Column{
+			Name: column.Name, Type: column.Type,
+			Key: slices.Contains(s.Table.Key, column.Name),
+		})
 	}
 	columns = append(columns, MetaColumns(s.Meta)...)
 	s.Limits = codec.Limits{Field: c.MaxFieldBytes, Record: c.MaxRecordCharacters}
 	s.Object = codec.NewObject(columns, codec.MixedWire, s.Limits)
 }
 
-// selectMeta takes the configured columns that the connector makes. They win over a column of the table with such a name.
+// selectMeta takes the configured columns that the connector makes. They win over a column of the table with such a
+// name.
 func (s *Stream) selectMeta(properties map[string]protocol.Property) {
 	for _, name := range []string{catalog.LSNColumn, catalog.UpdatedColumn, catalog.DeletedColumn} {
 		if _, ok := properties[name]; !ok {
@@ -151,8 +158,8 @@ func MetaColumns(names []string) []codec.Column {
 	return columns
 }
 
-// method decides how the stream is read. A stream that cannot be read incrementally because nobody chose a cursor, or because
-// it is of a kind that has none, is read whole: some platforms ask for every stream to be incremental.
+// method decides how the stream is read. A stream that cannot be read incrementally because nobody chose a cursor, or
+// because it is of a kind that has none, is read whole: some platforms ask for every stream to be incremental.
 func (p *Plan) method(s *Stream, w *protocol.ConfiguredStream, c *config.Config) *protocol.Error {
 	if w.SyncMode == protocol.FullRefresh {
 		return nil
@@ -183,20 +190,24 @@ func (p *Plan) method(s *Stream, w *protocol.ConfiguredStream, c *config.Config)
 	switch {
 	case s.Cursor == nil:
 		return &protocol.Error{
-			Message: fmt.Sprintf("The cursor field %q of stream %s is not a column of the table.", strings.Join(field, "."), s.Descriptor),
-			Hint:    candidates(s.Table)}
+			Message: fmt.Sprintf("The cursor field %q of stream %s is not a column of the "+
+				"table.", strings.Join(field, "."), s.Descriptor),
+			Hint: candidates(s.Table),
+		}
 	case !s.Cursor.Type.Cursor:
 		return &protocol.Error{
 			Message: fmt.Sprintf("The cursor field %q of stream %s is of type %s, which has no order to follow.",
 				s.Cursor.Name, s.Descriptor, s.Cursor.Type.Name),
-			Hint: candidates(s.Table)}
+			Hint: candidates(s.Table),
+		}
 	}
 	return nil
 }
 
 // whole notes that a stream is read whole although it is configured as incremental.
 func (p *Plan) whole(s *Stream, why string) {
-	p.Warnings = append(p.Warnings, fmt.Sprintf("Stream %s is configured as incremental, but %s: every row of it is read in every "+
+	p.Warnings = append(p.Warnings, fmt.Sprintf("Stream %s is configured as incremental, but %s: every row of it is "+
+		"read in every "+
 		"sync.", s.Descriptor, why))
 }
 
@@ -221,23 +232,31 @@ func (s *Stream) followable(c *config.Config) *protocol.Error {
 	switch {
 	case t.Kind != catalog.Ordinary && t.Kind != catalog.Partitioned:
 		return &protocol.Error{
-			Message: fmt.Sprintf("Stream %s is configured as incremental, but is no table: the log has no changes of it.", s.Descriptor),
-			Hint:    "Set the stream to full refresh."}
+			Message: fmt.Sprintf("Stream %s is configured as incremental, but is no table: the log has no changes of "+
+				"it.", s.Descriptor),
+			Hint: "Set the stream to full refresh.",
+		}
 	case t.Unlogged:
 		return &protocol.Error{
-			Message: fmt.Sprintf("Stream %s is configured as incremental, but its table is unlogged: the log has no changes of it.",
+			Message: fmt.Sprintf("Stream %s is configured as incremental, but its table is unlogged: the log has no "+
+				"changes of it.",
 				s.Descriptor),
-			Hint: fmt.Sprintf("Run: ALTER TABLE %s SET LOGGED; or set the stream to full refresh.", name)}
+			Hint: fmt.Sprintf("Run: ALTER TABLE %s SET LOGGED; or set the stream to full refresh.", name),
+		}
 	case !t.Published:
 		return &protocol.Error{
-			Message: fmt.Sprintf("Stream %s is configured as incremental, but is not in publication %s.", s.Descriptor, c.CDC.Publication),
+			Message: fmt.Sprintf("Stream %s is configured as incremental, but is not in publication "+
+				"%s.", s.Descriptor, c.CDC.Publication),
 			Hint: fmt.Sprintf("Run: ALTER PUBLICATION %s ADD TABLE %s; or set the stream to full refresh.",
-				postgres.Quote(c.CDC.Publication), name)}
+				postgres.Quote(c.CDC.Publication), name),
+		}
 	case t.Filtered:
 		return &protocol.Error{
-			Message: fmt.Sprintf("Row-level security hides rows of stream %s from user %s, but not in the log: the first pass and the log "+
+			Message: fmt.Sprintf("Row-level security hides rows of stream %s from user %s, but not in the log: the first "+
+				"pass and the log "+
 				"would disagree.", s.Descriptor, c.Username),
-			Hint: fmt.Sprintf("Run: ALTER ROLE %s BYPASSRLS; or set the stream to full refresh.", postgres.Quote(c.Username))}
+			Hint: fmt.Sprintf("Run: ALTER ROLE %s BYPASSRLS; or set the stream to full refresh.", postgres.Quote(c.Username)),
+		}
 	case t.HasIdentity():
 		return nil
 	}
@@ -250,7 +269,9 @@ func (s *Stream) followable(c *config.Config) *protocol.Error {
 		return nil
 	}
 	return &protocol.Error{
-		Message: fmt.Sprintf("The table of stream %s has no replica identity: the log would not say which rows are updated and deleted.",
+		Message: fmt.Sprintf("The table of stream %s has no replica identity: the log would not say which rows are "+
+			"updated and deleted.",
 			s.Descriptor),
-		Hint: "Run: " + alter}
+		Hint: "Run: " + alter,
+	}
 }

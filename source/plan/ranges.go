@@ -7,14 +7,15 @@ import (
 	"source-postgres/source/state"
 )
 
-// rangeBytes is how much of a table on disk, TOAST included, one range should have. A range is what is read again after an
-// interruption and what several connections share out among themselves, so a table has many; but each costs a few round trips.
+// rangeBytes is how much of a table on disk, TOAST included, one range should have. A range is what is read again
+// after an interruption and what several connections share out among themselves, so a table has many; but each costs
+// a few round trips.
 func rangeBytes(s *catalog.Storage) int64 {
 	return min(max(s.Bytes/32, 8<<20), 128<<20)
 }
 
-// Ranges cuts blocks into ranges of about equal size on disk. The range that reaches the table's end stays open, for rows may
-// be added behind the last known block.
+// Ranges cuts blocks into ranges of about equal size on disk. The range that reaches the table's end stays open, for
+// rows may be added behind the last known block.
 func Ranges(s *catalog.Storage, blocks state.Blocks) []state.Range {
 	var total int64
 	for _, n := range s.Blocks {
@@ -34,8 +35,8 @@ func Ranges(s *catalog.Storage, blocks state.Blocks) []state.Range {
 	return cut
 }
 
-// span is how many blocks from block from on make up one range: each number stands for one block in every part that is so
-// long.
+// span is how many blocks from block from on make up one range: each number stands for one block in every part that
+// is so long.
 func span(s *catalog.Storage, from, total int64) int64 {
 	if total == 0 || s.Bytes == 0 {
 		return state.End

@@ -14,10 +14,13 @@ func (p *Plan) resume(s *Stream, from state.Stream) *protocol.Error {
 		return &protocol.Error{
 			Message: fmt.Sprintf("The state of stream %s is of another database cluster: its system identifier is %s, this "+
 				"server's is %s.", s.Descriptor, mark.System, s.System),
-			Hint: "Nothing was read. Connect to the server that the state came from, or reset the connection to read everything again."}
+			Hint: "Nothing was read. Connect to the server that the state came from, or reset the connection to read " +
+				"everything again.",
+		}
 	}
 	if from != nil && mark.OID != 0 && mark.OID != s.Table.OID {
-		p.Warnings = append(p.Warnings, fmt.Sprintf("Stream %s starts over: the table was dropped and created again since the "+
+		p.Warnings = append(p.Warnings, fmt.Sprintf("Stream %s starts over: the table was dropped and created again "+
+			"since the "+
 			"last sync.", s.Descriptor))
 		return nil
 	}
@@ -55,7 +58,8 @@ func (p *Plan) sameFiles(s *Stream, from *state.Ctid) bool {
 	if from.Filenode == now {
 		return true
 	}
-	p.Notes = append(p.Notes, fmt.Sprintf("Stream %s starts over: the table was rewritten or truncated since the state was "+
+	p.Notes = append(p.Notes, fmt.Sprintf("Stream %s starts over: the table was rewritten or truncated since the "+
+		"state was "+
 		"written (relation_filenode %d, now %d).", s.Descriptor, from.Filenode, now))
 	return false
 }
@@ -104,5 +108,6 @@ func otherMethod(s *Stream, was string) *protocol.Error {
 	return &protocol.Error{
 		Message: fmt.Sprintf("The state of stream %s was written by %s, but another replication method is configured now.",
 			s.Descriptor, was),
-		Hint: "Nothing was read. Set the replication method back, or reset the stream to read it again with the new one."}
+		Hint: "Nothing was read. Set the replication method back, or reset the stream to read it again with the new one.",
+	}
 }

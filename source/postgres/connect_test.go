@@ -177,11 +177,13 @@ func TestOtherWayIsTriedWhenDeclined(t *testing.T) {
 			answerTLS(conn, "N")
 			welcome(conn)
 		}, welcome, 1},
-		"allow, no entry without TLS": {config.Allow, func(conn net.Conn) { login(conn, refusal("28000")) },
+		"allow, no entry without TLS": {
+			config.Allow, func(conn net.Conn) { login(conn, refusal("28000")) },
 			func(conn net.Conn) {
 				answerTLS(conn, "S")
 				welcome(tls.Server(conn, server))
-			}, 2},
+			}, 2,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPeer(t, func(conn net.Conn, n int) {
@@ -252,10 +254,12 @@ func TestCancelledConnectEnds(t *testing.T) {
 }
 
 // environment is everything that pgconn would listen to.
-var environment = []string{"PGHOST", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD", "PGPASSFILE", "PGAPPNAME",
+var environment = []string{
+	"PGHOST", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD", "PGPASSFILE", "PGAPPNAME",
 	"PGCONNECT_TIMEOUT", "PGSSLMODE", "PGSSLKEY", "PGSSLCERT", "PGSSLCERTMODE", "PGSSLSNI", "PGSSLROOTCERT",
 	"PGSSLPASSWORD", "PGSSLNEGOTIATION", "PGTARGETSESSIONATTRS", "PGSERVICE", "PGSERVICEFILE", "PGTZ", "PGOPTIONS",
-	"PGMINPROTOCOLVERSION", "PGMAXPROTOCOLVERSION", "PGCHANNELBINDING", "PGREQUIREAUTH"}
+	"PGMINPROTOCOLVERSION", "PGMAXPROTOCOLVERSION", "PGCHANNELBINDING", "PGREQUIREAUTH",
+}
 
 func TestSurroundingsHaveNoSay(t *testing.T) {
 	driver := func() map[string]any {
@@ -263,8 +267,10 @@ func TestSurroundingsHaveNoSay(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := &Server{base: b, config: &config.Config{Host: "h", Port: 1, Database: "d", Username: "u",
-			Driver: config.Driver{ApplicationName: "a", ConnectTimeout: time.Second}}}
+		s := &Server{base: b, config: &config.Config{
+			Host: "h", Port: 1, Database: "d", Username: "u",
+			Driver: config.Driver{ApplicationName: "a", ConnectTimeout: time.Second},
+		}}
 		s.complete()
 		values := map[string]any{} // functions cannot be compared
 		v := reflect.ValueOf(*b)
@@ -290,8 +296,10 @@ func TestSurroundingsHaveNoSay(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(home, ".postgresql"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{".pgpass", ".pg_service.conf", ".postgresql/postgresql.crt",
-		".postgresql/postgresql.key", ".postgresql/root.crt"} {
+	for _, name := range []string{
+		".pgpass", ".pg_service.conf", ".postgresql/postgresql.crt",
+		".postgresql/postgresql.key", ".postgresql/root.crt",
+	} {
 		if err := os.WriteFile(filepath.Join(home, name), []byte("*:*:*:*:canary\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -58,8 +58,10 @@ func explainReplication(err error, doing string) error {
 	if !errors.As(err, &known) {
 		return Explain(err, doing)
 	}
-	e := &protocol.Error{Kind: protocol.Config, Err: err,
-		Message: fmt.Sprintf("Cannot %s. State code: %s; Message: %s.", doing, known.Code, known.Message)}
+	e := &protocol.Error{
+		Kind: protocol.Config, Err: err,
+		Message: fmt.Sprintf("Cannot %s. State code: %s; Message: %s.", doing, known.Code, known.Message),
+	}
 	switch known.Code {
 	case "08P01", "42601", "0A000": // poolers refuse the startup parameter, or take the commands for SQL
 		e.Hint = "Reading changes from the log (CDC) needs a direct connection to the database: give the host and " +
@@ -111,8 +113,10 @@ func tlsCause(err error) (cause, bool) {
 	c := cause{code: "08006", kind: protocol.Config}
 	switch {
 	case errors.Is(err, errRefused):
-		return cause{"08004", protocol.Config, "The server does not support SSL",
-			`Turn on ssl on the server, or choose an "ssl_mode" that does not insist on it (prefer, allow, disable).`}, true
+		return cause{
+			"08004", protocol.Config, "The server does not support SSL",
+			`Turn on ssl on the server, or choose an "ssl_mode" that does not insist on it (prefer, allow, disable).`,
+		}, true
 	case errors.As(err, &unknown):
 		c.what = "the certificate of the server is not signed by an authority that is trusted"
 		c.hint = `Put the certificate of the authority that signed it into "ssl_mode.ca_certificate"` +
@@ -153,21 +157,29 @@ func networkCause(err error) cause {
 	case errors.As(err, &dns):
 		return cause{"08001", protocol.Transient, "the host name could not be looked up: " + dns.Err, ""}
 	case errors.As(err, &channel) && channel.Reason == ssh.Prohibited:
-		return cause{"08001", protocol.Config, "the SSH server does not let connections through: " + channel.Message,
-			"The SSH server must allow forwarding to the database's host and port: see AllowTcpForwarding and PermitOpen."}
+		return cause{
+			"08001", protocol.Config, "the SSH server does not let connections through: " + channel.Message,
+			"The SSH server must allow forwarding to the database's host and port: see AllowTcpForwarding and PermitOpen.",
+		}
 	case errors.As(err, &channel):
-		return cause{"08001", protocol.Transient, "the SSH server cannot connect to the database: " + channel.Message,
-			`Check "host" and "port": they are used from the SSH server, where the name may mean something else.`}
+		return cause{
+			"08001", protocol.Transient, "the SSH server cannot connect to the database: " + channel.Message,
+			`Check "host" and "port": they are used from the SSH server, where the name may mean something else.`,
+		}
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return cause{"08001", protocol.Transient, "the connection was refused: nothing listens on that port", reach}
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
 		return cause{"08001", protocol.Transient, "there is no route to the host", reach}
 	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.EACCES):
-		return cause{"08001", protocol.Config, "there is no such socket, or it may not be opened",
-			`Check "host" and "port".`}
+		return cause{
+			"08001", protocol.Config, "there is no such socket, or it may not be opened",
+			`Check "host" and "port".`,
+		}
 	case errors.Is(err, pgconn.ErrStandbyConnection), errors.Is(err, pgconn.ErrPrimaryConnection):
-		return cause{"08004", protocol.Config, firstLine(unwrapAll(err)),
-			`Change "host", or targetServerType in "jdbc_url_params".`}
+		return cause{
+			"08004", protocol.Config, firstLine(unwrapAll(err)),
+			`Change "host", or targetServerType in "jdbc_url_params".`,
+		}
 	case errors.Is(err, errTunnelLost):
 		return cause{"08006", protocol.Transient, errTunnelLost.Error(), ""}
 	}
@@ -181,14 +193,20 @@ func networkCause(err error) cause {
 	case timeout:
 		return cause{"08006", protocol.Transient, "the server did not answer in time", ""}
 	case isNetwork(err) && early:
-		return cause{"08006", protocol.Transient, "the server closed the connection before the login was done",
-			"The log of the server says why: it may be restarting, or not accept the client certificate that was shown."}
+		return cause{
+			"08006", protocol.Transient, "the server closed the connection before the login was done",
+			"The log of the server says why: it may be restarting, or not accept the client certificate that was shown.",
+		}
 	case isNetwork(err), errors.Is(err, pgconn.ErrConnClosed):
-		return cause{"08006", protocol.Transient, "the connection to the server was lost",
-			"The log of the server says why, if it was the server's doing."}
+		return cause{
+			"08006", protocol.Transient, "the connection to the server was lost",
+			"The log of the server says why, if it was the server's doing.",
+		}
 	case early:
-		return cause{"08001", protocol.Config, firstLine(unwrapAll(err)),
-			`Check that "host" and "port" are those of a PostgreSQL server, and which way of logging in it demands.`}
+		return cause{
+			"08001", protocol.Config, firstLine(unwrapAll(err)),
+			`Check that "host" and "port" are those of a PostgreSQL server, and which way of logging in it demands.`,
+		}
 	}
 	return cause{"08000", protocol.System, firstLine(unwrapAll(err)), ""}
 }

@@ -86,7 +86,7 @@ func TestExplainLeavesAlone(t *testing.T) {
 	}
 	known := &protocol.Error{Kind: protocol.Config, Message: "known"}
 	for _, err := range []error{known, fmt.Errorf("x: %w", known), context.Canceled} {
-		if got := Explain(err, "x"); got != err {
+		if got := Explain(err, "x"); !errors.Is(got, err) {
 			t.Errorf("%v became %v", err, got)
 		}
 	}

@@ -35,10 +35,12 @@ func hostKeyCheck(setting string) (ssh.HostKeyCallback, []string, error) {
 		default:
 			key, err := parseHostKey([]byte(line))
 			if err != nil {
-				return nil, nil, &protocol.Error{Kind: protocol.Config,
+				return nil, nil, &protocol.Error{
+					Kind:    protocol.Config,
 					Message: `Setting "tunnel_method.ssh_host_key" cannot be read.`,
 					Hint: `Give the SSH server's line from known_hosts, for example what ` +
-						`"ssh-keyscan bastion.example.com" prints, or a fingerprint that begins with "SHA256:".`, Err: err}
+						`"ssh-keyscan bastion.example.com" prints, or a fingerprint that begins with "SHA256:".`, Err: err,
+				}
 			}
 			keys = append(keys, key)
 			algorithms = append(algorithms, keyAlgorithms(key.Type())...)
@@ -52,11 +54,13 @@ func hostKeyCheck(setting string) (ssh.HostKeyCallback, []string, error) {
 		if slices.ContainsFunc(keys, same) || slices.Contains(prints, ssh.FingerprintSHA256(key)) {
 			return nil
 		}
-		return &protocol.Error{Kind: protocol.Config,
+		return &protocol.Error{
+			Kind: protocol.Config,
 			Message: fmt.Sprintf("The SSH server at %s has another key than the one configured: it showed a key "+
 				"of type %s with fingerprint %s.", host, key.Type(), ssh.FingerprintSHA256(key)),
 			Hint: `Nothing was sent to it. If the server's key was changed on purpose, change ` +
-				`"tunnel_method.ssh_host_key".`}
+				`"tunnel_method.ssh_host_key".`,
+		}
 	}, algorithms, nil
 }
 

@@ -30,9 +30,11 @@ func keyPair(t config.TLS) (*tls.Certificate, error) {
 	}
 	pair, err := tls.X509KeyPair([]byte(t.Certificate), key)
 	if err != nil {
-		return nil, &protocol.Error{Kind: protocol.Config,
+		return nil, &protocol.Error{
+			Kind:    protocol.Config,
 			Message: `Settings "ssl_mode.client_certificate" and "ssl_mode.client_key" cannot be used together.`,
-			Hint:    "Both must be whole PEM texts, and the key must be the one the certificate was made for.", Err: err}
+			Hint:    "Both must be whole PEM texts, and the key must be the one the certificate was made for.", Err: err,
+		}
 	}
 	return &pair, nil
 }
@@ -53,8 +55,10 @@ func keyError(setting, password string, err error) error {
 	case errors.Is(err, errCipher):
 		hint = "Write it anew with: openssl pkcs8 -topk8 -v2 aes-256-cbc -in old.key -out new.key"
 	}
-	return &protocol.Error{Kind: protocol.Config, Hint: hint, Err: err,
-		Message: fmt.Sprintf("The private key in %q cannot be read: %s.", setting, err)}
+	return &protocol.Error{
+		Kind: protocol.Config, Hint: hint, Err: err,
+		Message: fmt.Sprintf("The private key in %q cannot be read: %s.", setting, err),
+	}
 }
 
 // decryptKey gives the first private key in text as unencrypted PEM. Encrypted keys may be in the old PEM form

@@ -68,8 +68,10 @@ func TestDecryptKey(t *testing.T) {
 }
 
 func TestKeyErrorsAreForUsers(t *testing.T) {
-	_, err := tlsConfig(config.TLS{Mode: config.Require, Certificate: "canary", Key: string(readKey(t, "scrypt")),
-		KeyPassword: "canary"}, "h")
+	_, err := tlsConfig(config.TLS{
+		Mode: config.Require, Certificate: "canary", Key: string(readKey(t, "scrypt")),
+		KeyPassword: "canary",
+	}, "h")
 	expectProblem(t, err, protocol.Config, "ssl_mode.client_key", "openssl pkcs8")
 	_, err = tlsConfig(config.TLS{Mode: config.Require, Certificate: "canary", Key: string(readKey(t, "plain"))}, "h")
 	expectProblem(t, err, protocol.Config, "cannot be used together")

@@ -7,10 +7,12 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Query runs one statement with parameters in text format (nil is NULL) and hands each row's values, as text, to row; they are
-// valid only until it returns. An error of row ends the query and is returned as it is; one of the server is not yet in the
-// user's words: see Explain.
-func Query(ctx context.Context, conn *pgconn.PgConn, sql string, params [][]byte, row func(values [][]byte) error) error {
+// Query runs one statement with parameters in text format (nil is NULL) and hands each row's values, as text, to row;
+// they are valid only until it returns. An error of row ends the query and is returned as it is; one of the server is
+// not yet in the user's words: see Explain.
+func Query(
+	ctx context.Context, conn *pgconn.PgConn, sql string, params [][]byte, row func(values [][]byte) error,
+) error {
 	rows := conn.ExecParams(ctx, sql, params, nil, nil, nil)
 	var failure error
 	for rows.NextRow() {

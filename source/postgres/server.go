@@ -122,8 +122,10 @@ func (s *Server) explainConnect(err error, doing string, explain func(error, str
 	}
 	switch said.Code {
 	case "42601", "42704", "22023": // syntax, unknown setting, bad value
-		return &protocol.Error{Kind: protocol.Config, Err: err, Hint: `Change options in "jdbc_url_params".`,
-			Message: fmt.Sprintf("Cannot %s. State code: %s; Message: %s.", doing, said.Code, said.Message)}
+		return &protocol.Error{
+			Kind: protocol.Config, Err: err, Hint: `Change options in "jdbc_url_params".`,
+			Message: fmt.Sprintf("Cannot %s. State code: %s; Message: %s.", doing, said.Code, said.Message),
+		}
 	}
 	return explain(err, doing)
 }
@@ -239,8 +241,10 @@ func newBlank() (*pgconn.Config, error) {
 		"sslmode=disable sslcertmode=allow sslnegotiation=postgres target_session_attrs=any passfile='' " +
 		"min_protocol_version=3.0 max_protocol_version=3.0 channel_binding=prefer require_auth=''")
 	if err != nil {
-		return nil, &protocol.Error{Kind: protocol.System, Message: "The database driver could not be prepared.",
-			Err: fmt.Errorf("prepare driver: %w", err)}
+		return nil, &protocol.Error{
+			Kind: protocol.System, Message: "The database driver could not be prepared.",
+			Err: fmt.Errorf("prepare driver: %w", err),
+		}
 	}
 	c.Fallbacks, c.TLSConfig, c.SSLNegotiation = nil, nil, ""
 	c.KerberosSrvName, c.KerberosSpn = "", ""

@@ -13,8 +13,10 @@ func TestBeginSQL(t *testing.T) {
 	if !strings.HasPrefix(sql, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT pg_catalog.set_config(") {
 		t.Error(sql)
 	}
-	for _, want := range []string{"('client_encoding', 'UTF8')", "('extra_float_digits', '1')", "s.value, true)",
-		"('statement_timeout', '0')", "('DateStyle', 'ISO, MDY')"} {
+	for _, want := range []string{
+		"('client_encoding', 'UTF8')", "('extra_float_digits', '1')", "s.value, true)",
+		"('statement_timeout', '0')", "('DateStyle', 'ISO, MDY')",
+	} {
 		if !strings.Contains(sql, want) {
 			t.Errorf("no %s in %s", want, sql)
 		}

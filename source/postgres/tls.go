@@ -35,9 +35,11 @@ func tlsConfig(t config.TLS, host string) (*tls.Config, error) {
 	if t.CA != "" {
 		c.RootCAs = x509.NewCertPool()
 		if !c.RootCAs.AppendCertsFromPEM([]byte(t.CA)) {
-			return nil, &protocol.Error{Kind: protocol.Config,
+			return nil, &protocol.Error{
+				Kind:    protocol.Config,
 				Message: `Setting "ssl_mode.ca_certificate" holds no certificate that can be read.`,
-				Hint:    "Paste the whole PEM text, with its BEGIN and END lines."}
+				Hint:    "Paste the whole PEM text, with its BEGIN and END lines.",
+			}
 		}
 	}
 	// As in libpq, require with a certificate authority at hand is verify-ca.
@@ -151,8 +153,10 @@ func isNetwork(err error) bool {
 	if errors.As(err, &op) {
 		return op.Op != "remote error" && op.Op != "local error" // these two are TLS alerts
 	}
-	for _, target := range []error{io.EOF, io.ErrUnexpectedEOF, io.ErrClosedPipe, net.ErrClosed, os.ErrDeadlineExceeded,
-		context.DeadlineExceeded, context.Canceled, syscall.ECONNRESET, syscall.EPIPE} {
+	for _, target := range []error{
+		io.EOF, io.ErrUnexpectedEOF, io.ErrClosedPipe, net.ErrClosed, os.ErrDeadlineExceeded,
+		context.DeadlineExceeded, context.Canceled, syscall.ECONNRESET, syscall.EPIPE,
+	} {
 		if errors.Is(err, target) {
 			return true
 		}

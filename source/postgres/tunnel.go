@@ -215,8 +215,10 @@ func tunnelUnreachable(ctx context.Context, address string, err error) error {
 		return ctx.Err()
 	}
 	c := networkCause(err)
-	return &protocol.Error{Kind: c.kind, Hint: tunnelHint, Err: err,
-		Message: "The SSH server at " + address + " cannot be reached: " + c.what + "."}
+	return &protocol.Error{
+		Kind: c.kind, Hint: tunnelHint, Err: err,
+		Message: "The SSH server at " + address + " cannot be reached: " + c.what + ".",
+	}
 }
 
 // tunnelRefused words why the SSH server let nobody in; verified says whether it had shown the right key before,
@@ -229,17 +231,25 @@ func tunnelRefused(ctx context.Context, address string, err error, verified bool
 	case errors.Is(ctx.Err(), context.Canceled):
 		return ctx.Err()
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return &protocol.Error{Kind: protocol.Transient, Hint: tunnelHint, Err: err,
-			Message: "The SSH server at " + address + " did not answer in time."}
+		return &protocol.Error{
+			Kind: protocol.Transient, Hint: tunnelHint, Err: err,
+			Message: "The SSH server at " + address + " did not answer in time.",
+		}
 	case isNetwork(err):
-		return &protocol.Error{Kind: protocol.Transient, Err: err, Hint: tunnelHint,
-			Message: "The SSH server at " + address + " closed the connection before the login was done."}
+		return &protocol.Error{
+			Kind: protocol.Transient, Err: err, Hint: tunnelHint,
+			Message: "The SSH server at " + address + " closed the connection before the login was done.",
+		}
 	case verified:
-		return &protocol.Error{Kind: protocol.Config, Err: err,
+		return &protocol.Error{
+			Kind: protocol.Config, Err: err,
 			Message: "The SSH server at " + address + " refused the login.",
 			Hint: `Check "tunnel_method.tunnel_user" and the key or password; the public key must be in the user's ` +
-				`authorized_keys file on that server.`}
+				`authorized_keys file on that server.`,
+		}
 	}
-	return &protocol.Error{Kind: protocol.Config, Hint: tunnelHint, Err: err,
-		Message: "No SSH connection to " + address + " could be made: " + err.Error() + "."}
+	return &protocol.Error{
+		Kind: protocol.Config, Hint: tunnelHint, Err: err,
+		Message: "No SSH connection to " + address + " could be made: " + err.Error() + ".",
+	}
 }

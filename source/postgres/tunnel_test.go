@@ -84,8 +84,10 @@ func forward(open ssh.NewChannel) {
 }
 
 func tunnelTo(p *peer, hostKey string) config.Tunnel {
-	return config.Tunnel{Method: config.TunnelPassword, Host: "127.0.0.1", User: "tunnel", Password: "canary",
-		Port: uint16(p.listener.Addr().(*net.TCPAddr).Port), HostKey: hostKey}
+	return config.Tunnel{
+		Method: config.TunnelPassword, Host: "127.0.0.1", User: "tunnel", Password: "canary",
+		Port: uint16(p.listener.Addr().(*net.TCPAddr).Port), HostKey: hostKey,
+	}
 }
 
 func TestTunnelHostKey(t *testing.T) {

@@ -62,7 +62,8 @@ func (w *worker) openCursor(ctx context.Context, s *Session, p *progress) ([]tas
 	return p.openPass(s.Snapshot, c), nil
 }
 
-// openView reads a relation without rows of its own, in the order of the cursor: that can be gone on with after each value.
+// openView reads a relation without rows of its own, in the order of the cursor: that can be gone on with after each
+// value.
 func (w *worker) openView(ctx context.Context, p *progress, last, then *state.Cursor) ([]task, error) {
 	if last == nil {
 		return []task{p.ordered(condition{}, "", nil)}, nil
@@ -82,10 +83,10 @@ func advances(last *state.Cursor) string {
 	return " > $1"
 }
 
-// due is the condition for the rows that are due after last. late is the one for rows written since its snapshot, which
-// are due whatever their cursor, as far back as the lookback goes: transactions commit in another order than that in which
-// they take their values. A value like infinity, above which nothing can be, never becomes the bound; a row that has it is due
-// when it has been written since.
+// due is the condition for the rows that are due after last. late is the one for rows written since its snapshot,
+// which are due whatever their cursor, as far back as the lookback goes: transactions commit in another order than
+// that in which they take their values. A value like infinity, above which nothing can be, never becomes the bound; a
+// row that has it is due when it has been written since.
 func (p *progress) due(last *state.Cursor, late string) condition {
 	c := condition{}
 	column := postgres.Quote(p.Cursor.Name)
@@ -133,7 +134,9 @@ func (p *progress) lowest(value string, c *condition) string {
 	switch p.Cursor.WireOID {
 	case pgtype.Int2OID, pgtype.Int4OID, pgtype.Int8OID, pgtype.OIDOID:
 		n, err := strconv.ParseInt(value, 10, 64)
-		least := map[uint32]int64{pgtype.Int2OID: -1 << 15, pgtype.Int4OID: -1 << 31, pgtype.Int8OID: -1 << 63}[p.Cursor.WireOID]
+		least := map[uint32]int64{
+			pgtype.Int2OID: -1 << 15, pgtype.Int4OID: -1 << 31, pgtype.Int8OID: -1 << 63,
+		}[p.Cursor.WireOID]
 		if err != nil || n < least+rows {
 			n = least + rows
 		}
@@ -150,8 +153,8 @@ func (p *progress) lowest(value string, c *condition) string {
 	return "$1"
 }
 
-// ordered makes a task that reads rows by ascending cursor. Its last column is the cursor's text where the row moves the bound
-// on: where the cursor is finite and stands, compared as advance says, above last.
+// ordered makes a task that reads rows by ascending cursor. Its last column is the cursor's text where the row moves
+// the bound on: where the cursor is finite and stands, compared as advance says, above last.
 func (p *progress) ordered(c condition, advance string, last *string) task {
 	column := postgres.Quote(p.Cursor.Name)
 	var on []string
@@ -172,8 +175,8 @@ func (p *progress) ordered(c condition, advance string, last *string) task {
 	return task{p: p, query: query, args: c.args, types: c.types, ordered: true}
 }
 
-// inOrder is the task that reads the rows of c in the order of the cursor, and whether the server would have to sort them for
-// that: then a pass over the table is better, which can be shared out and gone on with.
+// inOrder is the task that reads the rows of c in the order of the cursor, and whether the server would have to sort
+// them for that: then a pass over the table is better, which can be shared out and gone on with.
 func (w *worker) inOrder(ctx context.Context, p *progress, c condition, last *state.Cursor) (task, bool, error) {
 	t := p.ordered(c, advances(last), last.Value)
 	explain := "EXPLAIN (COSTS OFF) " + t.query
@@ -189,8 +192,8 @@ func (w *worker) inOrder(ctx context.Context, p *progress, c condition, last *st
 	return t, sorts, nil
 }
 
-// bound fixes the value that the stream will have reached when everything in the snapshot has been read: the greatest finite
-// one, by the server's order. It never goes back.
+// bound fixes the value that the stream will have reached when everything in the snapshot has been read: the greatest
+// finite one, by the server's order. It never goes back.
 func (w *worker) bound(ctx context.Context, p *progress, then *state.Cursor) error {
 	column := postgres.Quote(p.Cursor.Name)
 	where := ""
@@ -264,8 +267,8 @@ func (w *worker) warnNulls(ctx context.Context, p *progress) error {
 	return nil
 }
 
-// recount compares how many rows have the last value now with how many had when it became the last: if they differ, all of them
-// are due again. It serves where rows do not tell who wrote them.
+// recount compares how many rows have the last value now with how many had when it became the last: if they differ,
+// all of them are due again. It serves where rows do not tell who wrote them.
 func (w *worker) recount(ctx context.Context, p *progress, last *state.Cursor) error {
 	if last.Value == nil || last.Partial {
 		return nil
@@ -284,8 +287,8 @@ func (w *worker) recount(ctx context.Context, p *progress, last *state.Cursor) e
 	return nil
 }
 
-// age works out since when the oldest transaction that may still commit late has been open, and warns when that is longer ago
-// than the lookback reaches.
+// age works out since when the oldest transaction that may still commit late has been open, and warns when that is
+// longer ago than the lookback reaches.
 func (p *progress) age(last, then *state.Cursor, s *Session) {
 	before, err := ParseSnapshot(last.Snapshot)
 	switch {
@@ -297,7 +300,8 @@ func (p *progress) age(last, then *state.Cursor, s *Session) {
 		then.OpenSince = last.Time
 	}
 	if open := s.Time - then.OpenSince; p.Lookback.Seconds > 0 && open > p.Lookback.Seconds {
-		slog.Warn("a transaction has been open for longer than cursor_lookback_seconds: rows that it commits may be missed; end it, "+
+		slog.Warn("a transaction has been open for longer than cursor_lookback_seconds: rows that it commits may be "+
+			"missed; end it, "+
 			"or raise the setting", "stream", p.Descriptor, "seconds_open", open, "oldest_transaction", s.Snapshot.Xmin)
 	}
 }

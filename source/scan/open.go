@@ -11,8 +11,8 @@ import (
 // adviseBytes is the size of a table from which on the log is the better way to follow its changes.
 const adviseBytes = 500 << 30
 
-// open makes the tasks of the stream and fixes, before the first row is read, what will hold when they are done. It asks the
-// server what it must know for that, with a worker's connection.
+// open makes the tasks of the stream and fixes, before the first row is read, what will hold when they are done. It
+// asks the server what it must know for that, with a worker's connection.
 func (w *worker) open(ctx context.Context, s *Session, p *progress) ([]task, error) {
 	now := s.Snapshot
 	p.mark = state.Mark{System: s.System, OID: p.Table.OID, Snapshot: now.Text}
@@ -55,8 +55,8 @@ func (p *progress) openPass(now Snapshot, fresh condition) []task {
 	return p.pass(from.Done, fresh, p.resumed(from, now))
 }
 
-// openXmin reads every row, or those that transactions since the last sync's bound have written. The next bound is the oldest
-// transaction that is still open now: what it writes is not visible yet.
+// openXmin reads every row, or those that transactions since the last sync's bound have written. The next bound is
+// the oldest transaction that is still open now: what it writes is not visible yet.
 func (p *progress) openXmin(now Snapshot) []task {
 	p.then = &state.Xmin{Mark: p.mark, Bound: now.Xmin}
 	if p.Table.Storage.Bytes > adviseBytes {
@@ -75,7 +75,8 @@ func (p *progress) openXmin(now Snapshot) []task {
 	fresh := now.writtenSince(last.Bound)
 	switch {
 	case fresh == everyRow:
-		slog.Warn("more than 2^32 transactions have passed since the last sync: every row is read again", "stream", p.Descriptor)
+		slog.Warn("more than 2^32 transactions have passed since the last sync: every row is read "+
+			"again", "stream", p.Descriptor)
 	case now.Xmin <= last.Bound && now.Xmax > now.Xmin+1:
 		slog.Warn("a transaction that was open at the last sync still is: what was written since it began is read again",
 			"stream", p.Descriptor, "transaction", now.Xmin)

@@ -18,8 +18,8 @@ type condition struct {
 	types []uint32
 }
 
-// pass makes the tasks of a pass by ranges: the rows of what is missing that fulfil fresh, and those of what an earlier attempt
-// has done that fulfil again.
+// pass makes the tasks of a pass by ranges: the rows of what is missing that fulfil fresh, and those of what an
+// earlier attempt has done that fulfil again.
 func (p *progress) pass(done state.Blocks, fresh, again condition) []task {
 	var tasks []task
 	add := func(r state.Range, c condition, does state.Range) {
@@ -41,8 +41,8 @@ func (p *progress) pass(done state.Blocks, fresh, again condition) []task {
 	return tasks
 }
 
-// resumed is the condition for rows that lie in blocks which an earlier attempt has done and that were written since: an update
-// may have moved a row there from blocks that had not been read.
+// resumed is the condition for rows that lie in blocks which an earlier attempt has done and that were written since:
+// an update may have moved a row there from blocks that had not been read.
 func (p *progress) resumed(from *state.Ctid, now Snapshot) condition {
 	if then, err := ParseSnapshot(from.Snapshot); err == nil {
 		return condition{sql: now.writtenSince(then.Xmin)}
@@ -53,11 +53,14 @@ func (p *progress) resumed(from *state.Ctid, now Snapshot) condition {
 		return condition{sql: now.writtenSince(then.Bound)}
 	case *state.Cursor:
 		if then.Value != nil && p.Cursor != nil {
-			return condition{sql: postgres.Quote(p.Cursor.Name) + " >= $1", args: [][]byte{[]byte(*then.Value)},
-				types: []uint32{p.Cursor.WireOID}}
+			return condition{
+				sql: postgres.Quote(p.Cursor.Name) + " >= $1", args: [][]byte{[]byte(*then.Value)},
+				types: []uint32{p.Cursor.WireOID},
+			}
 		}
 	}
-	slog.Warn("the state does not say under which snapshot it was written: rows that were updated between the two attempts may "+
+	slog.Warn("the state does not say under which snapshot it was written: rows that were updated between the two "+
+		"attempts may "+
 		"be missing until the stream is read whole again", "stream", p.Descriptor)
 	return condition{sql: noRow}
 }
@@ -73,8 +76,8 @@ func inBlocks(r state.Range) string {
 	return fmt.Sprintf("ctid >= '(%d,0)' AND ctid < '(%d,0)'", r.From, r.To)
 }
 
-// query selects the columns, and extra after them, of the rows that fulfil every condition. The parts of a table are read
-// through the table itself: who may read a partitioned table need not be allowed to read its partitions.
+// query selects the columns, and extra after them, of the rows that fulfil every condition. The parts of a table are
+// read through the table itself: who may read a partitioned table need not be allowed to read its partitions.
 func (p *progress) query(extra string, conditions ...string) string {
 	var sql strings.Builder
 	sql.WriteString("SELECT ")
@@ -101,8 +104,8 @@ func (p *progress) query(extra string, conditions ...string) string {
 	return sql.String()
 }
 
-// relation is the table in SQL. A table's own changes are in the log under its name, those of tables that inherit from it under
-// theirs, so that its first pass must not have them either.
+// relation is the table in SQL. A table's own changes are in the log under its name, those of tables that inherit
+// from it under theirs, so that its first pass must not have them either.
 func (p *progress) relation() string {
 	name := postgres.Quote(p.Table.Schema, p.Table.Name)
 	if p.Method == plan.ByLog && p.Table.Kind == catalog.Ordinary {

@@ -11,8 +11,9 @@ import (
 	"source-postgres/source/state"
 )
 
-// A progress is how far a stream has come in this sync. The first group of fields is set by open and fixed while the stream is
-// read; the second is guarded by the Writer's lock, under which Checkpoint calls take; the third is for all workers.
+// A progress is how far a stream has come in this sync. The first group of fields is set by open and fixed while the
+// stream is read; the second is guarded by the Writer's lock, under which Checkpoint calls take; the third is for all
+// workers.
 type progress struct {
 	*plan.Stream
 	w        *protocol.Writer
@@ -79,7 +80,10 @@ func (p *progress) read(rows int64) {
 	if now.Unix()-last < progressInterval || !p.logged.CompareAndSwap(last, now.Unix()) {
 		return
 	}
-	args := []any{"stream", p.Descriptor, "rows", total, "rows_per_second", int64(float64(total) / now.Sub(p.began).Seconds())}
+	args := []any{
+		"stream", p.Descriptor, "rows", total,
+		"rows_per_second", int64(float64(total) / now.Sub(p.began).Seconds()),
+	}
 	if s := p.Table.Storage; s != nil && s.Rows > 0 && p.from == nil {
 		args = append(args, "percent_estimated", min(100*total/s.Rows, 100))
 	}
@@ -98,7 +102,9 @@ func (p *progress) finish(e *protocol.Emitter, t task, rows int64) error {
 		p.unsaved += rows
 		p.left--
 		last = p.left == 0
-		if !last && p.since != nil && p.unsaved == 0 && time.Since(p.saved) < p.interval {
+		// Rows read once more change nothing about where the stream stands, and the same state must not be written twice.
+		again := t.done == state.Range{}
+		if !last && (again || p.since != nil && p.unsaved == 0 && time.Since(p.saved) < p.interval) {
 			return nil
 		}
 		p.unsaved, p.saved = 0, time.Now()
@@ -143,7 +149,8 @@ func (p *progress) fail(err *protocol.Error) {
 	p.failure.CompareAndSwap(nil, err)
 }
 
-// end gives the stream its terminal status, if it has none yet, and returns why it failed. err is what stopped the whole scan.
+// end gives the stream its terminal status, if it has none yet, and returns why it failed. err is what stopped the
+// whole scan.
 func (p *progress) end(err error) error {
 	if p.complete.Load() && (err == nil || p.Method != plan.ByLog) {
 		return nil
@@ -152,12 +159,15 @@ func (p *progress) end(err error) error {
 		// If stdout is what failed, there is nobody to tell.
 		_ = p.w.Status(p.Descriptor, protocol.Incomplete)
 	}
-	if failure := p.failure.Load(); failure != nil {
+	failure := p.failure.Load()
+	switch {
+	case failure != nil:
 		return failure
+	case err != nil:
+		return nil //nolint:nilerr // Run returns err itself, once for all streams
 	}
-	if err != nil {
-		return nil
+	return &protocol.Error{
+		Kind: protocol.System, Stream: &p.Descriptor,
+		Message: fmt.Sprintf("Stream %s was not read to its end.", p.Descriptor),
 	}
-	return &protocol.Error{Kind: protocol.System, Stream: &p.Descriptor,
-		Message: fmt.Sprintf("Stream %s was not read to its end.", p.Descriptor)}
 }

@@ -6,7 +6,8 @@ import (
 	"source-postgres/source/state"
 )
 
-// A task is one statement's worth of a stream, or none at all: a stream of which nothing is due has one task without a query.
+// A task is one statement's worth of a stream, or none at all: a stream of which nothing is due has one task without
+// a query.
 type task struct {
 	p       *progress
 	query   string
@@ -16,8 +17,8 @@ type task struct {
 	ordered bool        // the query gives rows by ascending cursor, and the cursor's text after the columns
 }
 
-// A queue hands out the tasks of a round. Streams are opened in order, one by one, and a stream is opened only when no other
-// has a task to do: so one large table keeps every worker busy, and so do many small ones.
+// A queue hands out the tasks of a round. Streams are opened in order, one by one, and a stream is opened only when
+// no other has a task to do: so one large table keeps every worker busy, and so do many small ones.
 type queue struct {
 	mu      sync.Mutex
 	changed sync.Cond
@@ -66,7 +67,8 @@ func (q *queue) opened(tasks []task) {
 	q.changed.Broadcast()
 }
 
-// stopOn, deferred by each worker, ends the round if it fails: workers that wait, and those that come, get nothing more.
+// stopOn, deferred by each worker, ends the round if it fails: workers that wait, and those that come, get nothing
+// more.
 func (q *queue) stopOn(err *error) {
 	if *err == nil {
 		return

@@ -1,5 +1,5 @@
-// Package scan reads tables with SQL. Several connections share one snapshot and take ranges of tables from one list, so that
-// all of them are busy to the end with one large table as well as with many small ones.
+// Package scan reads tables with SQL. Several connections share one snapshot and take ranges of tables from one list,
+// so that all of them are busy to the end with one large table as well as with many small ones.
 package scan
 
 import (
@@ -25,8 +25,9 @@ const rewrites = 5
 
 // Options say how a scan goes about it.
 type Options struct {
-	Workers  int                                // the most connections at a time, the session's among them
-	Interval time.Duration                      // the longest time between two states of a stream that sends records or is being searched for some
+	Workers int // the most connections at a time, the session's among them
+	// Interval is the longest time between two states of a stream that sends records or is being searched for some.
+	Interval time.Duration
 	Ledger   *state.Ledger                      // makes the states
 	Follow   Follow                             // for streams whose changes come from the log
 	Begun    map[protocol.StreamDescriptor]bool // streams that have been reported as started
@@ -55,9 +56,9 @@ func (f *Follow) meta(names []string) [][]byte {
 	return values
 }
 
-// Run reads the streams and writes their records, states and statuses. A stream that cannot be read does not stop the others;
-// the errors of all of them are joined in the order of the streams. When Run returns every stream that was begun has its
-// terminal status.
+// Run reads the streams and writes their records, states and statuses. A stream that cannot be read does not stop the
+// others; the errors of all of them are joined in the order of the streams. When Run returns every stream that was
+// begun has its terminal status.
 func Run(ctx context.Context, s *Session, streams []*plan.Stream, o Options, w *protocol.Writer) error {
 	all := make([]*progress, len(streams))
 	for i, stream := range streams {
@@ -74,8 +75,8 @@ func Run(ctx context.Context, s *Session, streams []*plan.Stream, o Options, w *
 	return errors.Join(errors.Join(errs...), err)
 }
 
-// runRounds reads the streams, and those again whose table was rewritten on the way: under a new snapshot, since to the old one
-// a table that was truncated or given another type of column looks empty.
+// runRounds reads the streams, and those again whose table was rewritten on the way: under a new snapshot, since to
+// the old one a table that was truncated or given another type of column looks empty.
 func runRounds(ctx context.Context, s *Session, all []*progress, workers int, w *protocol.Writer) error {
 	round := all
 	for range rewrites {
@@ -104,9 +105,11 @@ func runRounds(ctx context.Context, s *Session, all []*progress, workers int, w 
 		round = again
 	}
 	for _, p := range round {
-		p.fail(&protocol.Error{Kind: protocol.Transient, Stream: &p.Descriptor,
+		p.fail(&protocol.Error{
+			Kind: protocol.Transient, Stream: &p.Descriptor,
 			Message: fmt.Sprintf("Table %s was rewritten %d times while it was read.", p.Descriptor, rewrites),
-			Hint:    "Keep VACUUM FULL, CLUSTER and TRUNCATE away from it while it is read for the first time."})
+			Hint:    "Keep VACUUM FULL, CLUSTER and TRUNCATE away from it while it is read for the first time.",
+		})
 	}
 	return nil
 }
@@ -148,8 +151,8 @@ func shares(round []*progress) int {
 	return n
 }
 
-// runShared is a worker with a connection of its own in the shared snapshot. If that cannot be opened there is one worker less,
-// and the others do its work.
+// runShared is a worker with a connection of its own in the shared snapshot. If that cannot be opened there is one
+// worker less, and the others do its work.
 func runShared(ctx context.Context, s *Session, snapshot string, queue *queue, w *protocol.Writer) error {
 	conn, err := s.Server.Connect(ctx)
 	if err == nil {

@@ -36,8 +36,8 @@ func Open(ctx context.Context, server *postgres.Server) (*Session, error) {
 const factsSQL = `
 SELECT txid_current_snapshot(), extract(epoch FROM now())::bigint, (SELECT system_identifier FROM pg_control_system())`
 
-// Begin ends the transaction, if there is one, and begins another, with the snapshot that another transaction exported or, if it
-// is "", a new one.
+// Begin ends the transaction, if there is one, and begins another, with the snapshot that another transaction
+// exported or, if it is "", a new one.
 func (s *Session) Begin(ctx context.Context, snapshot string) error {
 	if err := s.Server.Rollback(ctx, s.Conn); err != nil {
 		return err

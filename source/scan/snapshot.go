@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// A Snapshot is what a transaction can see, in the terms of txid_current_snapshot: 64-bit transaction numbers, the epoch
-// included. Everything below Xmin had ended when it was taken, nothing from Xmax on had begun.
+// A Snapshot is what a transaction can see, in the terms of txid_current_snapshot: 64-bit transaction numbers, the
+// epoch included. Everything below Xmin had ended when it was taken, nothing from Xmax on had begun.
 type Snapshot struct {
 	Xmin, Xmax uint64
 	Text       string // xmin:xmax:xip_list
@@ -36,13 +36,14 @@ const (
 	everyRow = ""
 )
 
-// writtenSince is the SQL condition for rows whose version was written by a transaction with the number since or a later one,
-// as far as s can see them.
+// writtenSince is the SQL condition for rows whose version was written by a transaction with the number since or a
+// later one, as far as s can see them.
 //
-// A row shows the lower 32 bits of its transaction's number, and age(xmin) how far those lie back, modulo 2^32. Within one turn
-// of that counter the distance is exact; a row frozen in an earlier turn may be taken for a newer one, never the other way
-// about: rows may come twice, none is missed. What was in progress does not matter: rows of subtransactions carry numbers of
-// their own, which no snapshot lists. Source: PostgreSQL documentation, Transaction IDs and Snapshots.
+// A row shows the lower 32 bits of its transaction's number, and age(xmin) how far those lie back, modulo 2^32.
+// Within one turn of that counter the distance is exact; a row frozen in an earlier turn may be taken for a newer
+// one, never the other way about: rows may come twice, none is missed. What was in progress does not matter: rows of
+// subtransactions carry numbers of their own, which no snapshot lists. Source: PostgreSQL documentation, Transaction
+// IDs and Snapshots.
 func (s Snapshot) writtenSince(since uint64) string {
 	const turn = uint64(1) << 32
 	if since%turn < 3 && since > turn {

@@ -30,10 +30,11 @@ func newWorker(conn *pgconn.PgConn, s *Session, q *queue, w *protocol.Writer) *w
 	return &worker{conn: conn, session: s, queue: q, w: w, emit: w.Emitter()}
 }
 
-// run works until the queue is empty. An error is one that stops every worker; what concerns one stream only is noted there.
+// run works until the queue is empty. An error is one that stops every worker; what concerns one stream only is noted
+// there.
 //
-// After each piece of work the transaction is rolled back to a savepoint: that gives back the lock on the table, and keeps the
-// transaction, and with it the snapshot, when a statement fails.
+// After each piece of work the transaction is rolled back to a savepoint: that gives back the lock on the table, and
+// keeps the transaction, and with it the snapshot, when a statement fails.
 func (w *worker) run(ctx context.Context) error {
 	if err := postgres.Exec(ctx, w.conn, "SAVEPOINT task"); err != nil {
 		return postgres.Explain(err, "begin to read")
@@ -127,11 +128,18 @@ func (w *worker) task(ctx context.Context, t task) error {
 
 // changed reports that a column is of another type than when the sync was planned: its values would be misread.
 func (p *progress) changed(fields []pgconn.FieldDescription) error {
+	if len(fields) < len(p.Columns) {
+		return nil // the statement has failed, which the end of its rows says
+	}
 	for i, c := range p.Columns {
 		if fields[i].DataTypeOID != c.WireOID {
-			return &protocol.Error{Kind: protocol.Transient, Stream: &p.Descriptor,
-				Message: fmt.Sprintf("Column %q of table %s was given another type while the table was read.", c.Name, p.Descriptor),
-				Hint:    "The next attempt reads the table anew; refresh the source's schema if the type is to be another one there."}
+			return &protocol.Error{
+				Kind: protocol.Transient, Stream: &p.Descriptor,
+				Message: fmt.Sprintf("Column %q of table %s was given another type while the table was "+
+					"read.", c.Name, p.Descriptor),
+				Hint: "The next attempt reads the table anew; refresh the source's schema if the type is to be another one " +
+					"there.",
+			}
 		}
 	}
 	return nil
@@ -140,8 +148,8 @@ func (p *progress) changed(fields []pgconn.FieldDescription) error {
 const (
 	batch = 4096    // rows between two looks at the clock
 	keep  = 1 << 20 // the largest buffer for a row that is kept for the next one
-	// A read in the order of the cursor writes a state when so many bytes have been sent since the last one, or so much time
-	// has passed.
+	// A read in the order of the cursor writes a state when so many bytes have been sent since the last one, or so much
+	// time has passed.
 	stateBytes    = 16 << 20
 	stateInterval = 10 * time.Second
 )

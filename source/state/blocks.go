@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// End is one more than the largest block number of PostgreSQL, which has 32 bits: a range that ends here is open, and takes
-// in blocks that are added while it is read.
+// End is one more than the largest block number of PostgreSQL, which has 32 bits: a range that ends here is open, and
+// takes in blocks that are added while it is read.
 const End int64 = 1 << 32
 
 // A Range is the blocks from From up to, not including, To.

@@ -8,8 +8,9 @@ import (
 	"source-postgres/protocol"
 )
 
-// A Ledger knows where every stream of a sync stands and makes the states that say so: one for each stream, or, where changes
-// come from the log, one for all of them. It is not safe for concurrent use: it is only touched within Emitter.Checkpoint.
+// A Ledger knows where every stream of a sync stands and makes the states that say so: one for each stream, or, where
+// changes come from the log, one for all of them. It is not safe for concurrent use: it is only touched within
+// Emitter.Checkpoint.
 type Ledger struct {
 	log     *Log // nil: STREAM states
 	streams map[protocol.StreamDescriptor]Stream
@@ -23,8 +24,10 @@ func NewLedger(log *Log, streams map[protocol.StreamDescriptor]Stream) *Ledger {
 // Stream notes where stream d stands and makes the state.
 func (l *Ledger) Stream(d protocol.StreamDescriptor, s Stream) *protocol.State {
 	if l.log == nil {
-		return &protocol.State{Type: protocol.TypeStream,
-			Stream: &protocol.StreamState{Descriptor: d, State: marshal(d, s)}}
+		return &protocol.State{
+			Type:   protocol.TypeStream,
+			Stream: &protocol.StreamState{Descriptor: d, State: marshal(d, s)},
+		}
 	}
 	l.streams[d] = s
 	return l.global()
@@ -47,8 +50,10 @@ type shared struct {
 }
 
 func (l *Ledger) global() *protocol.State {
-	text, err := json.Marshal(shared{Version: 2, Type: typeFollow, LSN: l.log.LSN.String(), Number: decimal(l.log.Number),
-		System: l.log.System, Timeline: l.log.Timeline})
+	text, err := json.Marshal(shared{
+		Version: 2, Type: typeFollow, LSN: l.log.LSN.String(), Number: decimal(l.log.Number),
+		System: l.log.System, Timeline: l.log.Timeline,
+	})
 	if err != nil {
 		panic(err) // a struct of strings and numbers
 	}

@@ -17,8 +17,8 @@ type Set struct {
 	streams map[protocol.StreamDescriptor]Stream
 }
 
-// Find is where stream d stopped; nil says: at the beginning. A state that came without a namespace serves the stream of its
-// name.
+// Find is where stream d stopped; nil says: at the beginning. A state that came without a namespace serves the stream
+// of its name.
 func (s *Set) Find(d protocol.StreamDescriptor) Stream {
 	if found, ok := s.streams[d]; ok {
 		return found
@@ -26,8 +26,8 @@ func (s *Set) Find(d protocol.StreamDescriptor) Stream {
 	return s.streams[protocol.StreamDescriptor{Name: d.Name}]
 }
 
-// Parse reads the states of a sync: a GLOBAL one if global, else STREAM ones. Every state that it cannot make sense of is a
-// problem of its own; nothing is taken for empty that is not.
+// Parse reads the states of a sync: a GLOBAL one if global, else STREAM ones. Every state that it cannot make sense
+// of is a problem of its own; nothing is taken for empty that is not.
 func Parse(states []protocol.State, global bool) (*Set, error) {
 	set := &Set{streams: map[protocol.StreamDescriptor]Stream{}}
 	var problems []error
@@ -48,18 +48,22 @@ func Parse(states []protocol.State, global bool) (*Set, error) {
 				problems = append(problems, set.add(s))
 			}
 		default:
-			problems = append(problems, &protocol.Error{Kind: protocol.Config,
+			problems = append(problems, &protocol.Error{
+				Kind:    protocol.Config,
 				Message: fmt.Sprintf("The state is of type %s, which belongs to another replication method.", st.Type),
-				Hint:    "Nothing was read. Set the replication method back, or reset the connection to read everything again."})
+				Hint:    "Nothing was read. Set the replication method back, or reset the connection to read everything again.",
+			})
 		}
 	}
 	return set, errors.Join(problems...)
 }
 
 func malformed(what string, err error) *protocol.Error {
-	return &protocol.Error{Kind: protocol.Config, Err: err,
+	return &protocol.Error{
+		Kind: protocol.Config, Err: err,
 		Message: fmt.Sprintf("%s cannot be read: %v.", what, err),
-		Hint:    "Nothing was read. Give the state as an earlier sync wrote it, or reset to read again."}
+		Hint:    "Nothing was read. Give the state as an earlier sync wrote it, or reset to read again.",
+	}
 }
 
 // add takes the state of one stream.
@@ -75,8 +79,10 @@ func (s *Set) add(st protocol.StreamState) error {
 		d.Namespace = inner
 	}
 	if _, twice := s.streams[d]; twice {
-		return &protocol.Error{Kind: protocol.Config, Stream: &d,
-			Message: fmt.Sprintf("There are two states for stream %s.", d), Hint: "Give one state for each stream."}
+		return &protocol.Error{
+			Kind: protocol.Config, Stream: &d,
+			Message: fmt.Sprintf("There are two states for stream %s.", d), Hint: "Give one state for each stream.",
+		}
 	}
 	if parsed != nil {
 		s.streams[d] = parsed

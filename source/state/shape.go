@@ -114,8 +114,10 @@ func (sh *shape) stream() (Stream, error) {
 		if sh.Count < 0 {
 			return nil, errors.New("its cursor_record_count is negative")
 		}
-		return &Cursor{Mark: mark, Field: sh.CursorField[0], Value: sh.Cursor, Count: sh.Count, Partial: sh.Partial,
-			Time: sh.Time, OpenSince: sh.OpenSince}, nil
+		return &Cursor{
+			Mark: mark, Field: sh.CursorField[0], Value: sh.Cursor, Count: sh.Count, Partial: sh.Partial,
+			Time: sh.Time, OpenSince: sh.OpenSince,
+		}, nil
 	case sh.Type == typeXmin:
 		return sh.parseXmin(mark)
 	case sh.Type == typeFollow:

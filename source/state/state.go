@@ -9,16 +9,17 @@ type Stream interface {
 	stream()
 }
 
-// A Mark says of which table, in which cluster, and under which snapshot a state was written. A field that is empty was not
-// known: the states of Airbyte's connector have none of them.
+// A Mark says of which table, in which cluster, and under which snapshot a state was written. A field that is empty
+// was not known: the states of Airbyte's connector have none of them.
 type Mark struct {
 	System   string // pg_control_system().system_identifier
 	OID      uint32 // the table's oid
 	Snapshot string // txid_current_snapshot(): xmin:xmax:xip_list, 64-bit
 }
 
-// A Ctid is a pass through a table by ranges of blocks. An attempt that goes on under another snapshot than the Mark's reads
-// the rows of finished ranges that were written since by their xmin: an update may have moved them there.
+// A Ctid is a pass through a table by ranges of blocks. An attempt that goes on under another snapshot than the
+// Mark's reads the rows of finished ranges that were written since by their xmin: an update may have moved them
+// there.
 type Ctid struct {
 	Mark
 	Filenode uint64 // catalog.Storage.Filenode when the pass began: block numbers mean nothing in other files
@@ -29,8 +30,8 @@ type Ctid struct {
 	Then     Stream // what holds when the pass is over; nil for a full refresh
 }
 
-// A Cursor is a stream read by a column of the user's choice: every row with a value up to Value has been read, as far as the
-// snapshot of the Mark showed it.
+// A Cursor is a stream read by a column of the user's choice: every row with a value up to Value has been read, as
+// far as the snapshot of the Mark showed it.
 type Cursor struct {
 	Mark
 	Field     string
@@ -41,8 +42,8 @@ type Cursor struct {
 	OpenSince int64   // since when, at the latest, the oldest transaction of the snapshot has been open, likewise
 }
 
-// An Xmin is a stream read by the system column xmin: every row version of a transaction below Bound has been read. Bound has
-// 64 bits, the epoch included.
+// An Xmin is a stream read by the system column xmin: every row version of a transaction below Bound has been read.
+// Bound has 64 bits, the epoch included.
 type Xmin struct {
 	Mark
 	Bound uint64
