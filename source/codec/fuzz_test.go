@@ -9,6 +9,7 @@ import (
 // fuzzText feeds any bytes to the text format of the named types: the answer is one JSON value, what was there before
 // stays, and null is the only value of a type that lost it.
 func fuzzText(f *testing.F, names ...string) {
+	f.Helper()
 	types := newTestTypes()
 	var all []*Type
 	for _, name := range names {
@@ -29,6 +30,7 @@ func fuzzText(f *testing.F, names ...string) {
 }
 
 func checkAppend(t *testing.T, name string, appender Append, src []byte) {
+	t.Helper()
 	before := string(src)
 	got, change := appender([]byte("before"), src)
 	value, ok := strings.CutPrefix(string(got), "before")

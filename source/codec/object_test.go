@@ -9,12 +9,13 @@ import (
 )
 
 // columns makes columns of names and types, "id int4" each; a name that ends in ! is a key's.
-func columns(t testing.TB, types testTypes, specs ...string) []Column {
+func columns(tb testing.TB, types testTypes, specs ...string) []Column {
+	tb.Helper()
 	var cs []Column
 	for _, spec := range specs {
 		name, typ, _ := strings.Cut(spec, " ")
 		name, key := strings.CutSuffix(name, "!")
-		cs = append(cs, Column{Name: name, Type: types.find(t, typ), Key: key})
+		cs = append(cs, Column{Name: name, Type: types.find(tb, typ), Key: key})
 	}
 	return cs
 }

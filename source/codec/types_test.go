@@ -19,10 +19,11 @@ type testCase struct {
 	change             Change
 }
 
-func readCases(t testing.TB) []testCase {
+func readCases(tb testing.TB) []testCase {
+	tb.Helper()
 	file, err := os.Open("testdata/types.txt")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	defer file.Close()
 	var cases []testCase
@@ -33,25 +34,25 @@ func readCases(t testing.TB) []testCase {
 		}
 		columns := strings.Split(lines.Text(), "|")
 		if len(columns) < 4 || len(columns) > 5 {
-			t.Fatalf("types.txt:%d: %d columns", n, len(columns))
+			tb.Fatalf("types.txt:%d: %d columns", n, len(columns))
 		}
 		for i := range columns {
 			if columns[i], err = url.PathUnescape(strings.TrimSpace(columns[i])); err != nil {
-				t.Fatalf("types.txt:%d: %v", n, err)
+				tb.Fatalf("types.txt:%d: %v", n, err)
 			}
 		}
 		c := testCase{line: n, typ: columns[0], text: columns[2], wantRaw: columns[3]}
 		if len(columns) == 5 {
 			change, ok := map[string]Change{"NULLED": Nulled, "TRUNCATED": Altered}[columns[4]]
 			if !ok {
-				t.Fatalf("types.txt:%d: change %q", n, columns[4])
+				tb.Fatalf("types.txt:%d: change %q", n, columns[4])
 			}
 			c.change = change
 		}
 		cases = append(cases, c)
 	}
 	if err := lines.Err(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return cases
 }

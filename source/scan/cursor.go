@@ -66,7 +66,7 @@ func (w *worker) openCursor(ctx context.Context, s *Session, p *progress) ([]tas
 // value.
 func (w *worker) openView(ctx context.Context, p *progress, last, then *state.Cursor) ([]task, error) {
 	if last == nil {
-		return []task{p.ordered(condition{}, "", nil)}, nil
+		return []task{p.ordered(condition{}, "", nil)}, w.warnNulls(ctx, p)
 	}
 	if err := w.recount(ctx, p, last); err != nil {
 		return nil, err
@@ -146,11 +146,18 @@ func (p *progress) lowest(value string, c *condition) string {
 	case pgtype.NumericOID, pgtype.Float4OID, pgtype.Float8OID:
 		return fmt.Sprintf("$1 - %d", rows)
 	case pgtype.DateOID:
-		return fmt.Sprintf("$1 - %d", (seconds+86399)/86400)
-	case pgtype.TimestampOID, pgtype.TimestamptzOID:
-		return fmt.Sprintf("$1 - interval '%d seconds'", seconds)
+		return notBefore("date '4714-11-24 BC'", strconv.FormatInt((seconds+86399)/86400, 10))
+	case pgtype.TimestampOID:
+		return notBefore("timestamp '4714-11-24 BC'", fmt.Sprintf("interval '%d seconds'", seconds))
+	case pgtype.TimestamptzOID:
+		return notBefore("timestamptz '4714-11-24 00:00Z BC'", fmt.Sprintf("interval '%d seconds'", seconds))
 	}
 	return "$1"
+}
+
+// notBefore is the SQL for parameter 1 less distance, or for least, the type's first value, where that is out of range.
+func notBefore(least, distance string) string {
+	return fmt.Sprintf("CASE WHEN $1 < %s + %s THEN %[1]s ELSE $1 - %[2]s END", least, distance)
 }
 
 // ordered makes a task that reads rows by ascending cursor. Its last column is the cursor's text where the row moves
@@ -168,7 +175,8 @@ func (p *progress) ordered(c condition, advance string, last *string) task {
 	if len(on) > 0 {
 		key = "CASE WHEN " + strings.Join(on, " AND ") + " THEN " + key + " END"
 	}
-	query := p.query(", "+key, c.sql) + " ORDER BY " + column + " NULLS FIRST"
+	// The key's own name may be that of the column, or of another: only a qualified name is surely the column.
+	query := p.query(", "+key, c.sql) + " ORDER BY " + p.relation() + "." + column + " NULLS FIRST"
 	if c.sql != everyRow { // no NULL is among them, and this is the order that indexes have
 		query = strings.TrimSuffix(query, " NULLS FIRST")
 	}
