@@ -98,7 +98,8 @@ func newTestTypes() testTypes {
 }
 
 // find finds the Type of a name as types.txt spells it: numeric(10,2), "char"[], int4[][].
-func (tt testTypes) find(t testing.TB, spelling string) *Type {
+func (tt testTypes) find(tb testing.TB, spelling string) *Type {
+	tb.Helper()
 	name, dims := spelling, 0
 	for strings.HasSuffix(name, "[]") {
 		name = strings.TrimSuffix(name, "[]")
@@ -120,7 +121,7 @@ func (tt testTypes) find(t testing.TB, spelling string) *Type {
 	}
 	oid, ok := tt.oids[name]
 	if !ok {
-		t.Fatalf("no type %s", name)
+		tb.Fatalf("no type %s", name)
 	}
 	return tt.m.Type(oid, typmod, dims)
 }
@@ -154,6 +155,7 @@ func TestTypesText(t *testing.T) {
 // checkSchema checks that the value is of the type that the schema says. Arrays may be nested deeper or less deep than
 // declared: PostgreSQL does not enforce it.
 func checkSchema(t *testing.T, c testCase, schema protocol.Property, value []byte) {
+	t.Helper()
 	var s struct {
 		Type  string
 		Items json.RawMessage
