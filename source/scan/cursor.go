@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"source-postgres/source/catalog"
 	"source-postgres/source/codec"
 	"source-postgres/source/postgres"
 	"source-postgres/source/state"
@@ -29,6 +30,7 @@ func (w *worker) openCursor(ctx context.Context, s *Session, p *progress) ([]tas
 		own := *c
 		last = &own
 		then.Value, then.Count = last.Value, last.Count
+		p.since = from
 		p.age(last, then, s)
 	}
 	if !p.Paged {
@@ -54,7 +56,6 @@ func (w *worker) openCursor(ctx context.Context, s *Session, p *progress) ([]tas
 		if err != nil || !sorts {
 			return []task{t}, err
 		}
-		p.since = from
 	}
 	if err := w.bound(ctx, p, then); err != nil {
 		return nil, err
@@ -86,7 +87,7 @@ func advances(last *state.Cursor) string {
 // due is the condition for the rows that are due after last. late is the one for rows written since its snapshot,
 // which are due whatever their cursor, as far back as the lookback goes: transactions commit in another order than
 // that in which they take their values. A value like infinity, above which nothing can be, never becomes the bound; a
-// row that has it is due when it has been written since.
+// row that has it is due when it has been written since, or when the last reading stopped before it came to such rows.
 func (p *progress) due(last *state.Cursor, late string) condition {
 	c := condition{}
 	column := postgres.Quote(p.Cursor.Name)
@@ -100,7 +101,7 @@ func (p *progress) due(last *state.Cursor, late string) condition {
 	case late == noRow:
 		c.sql = newer
 		return c
-	case finite != "":
+	case finite != "" && !last.Partial:
 		newer += " AND " + finite
 	}
 	if late == everyRow {
@@ -176,11 +177,12 @@ func (p *progress) ordered(c condition, advance string, last *string) task {
 		key = "CASE WHEN " + strings.Join(on, " AND ") + " THEN " + key + " END"
 	}
 	// The key's own name may be that of the column, or of another: only a qualified name is surely the column.
-	query := p.query(", "+key, c.sql) + " ORDER BY " + p.relation() + "." + column + " NULLS FIRST"
+	query := p.query(", "+key, c.sql) + " ORDER BY " +
+		postgres.Quote(p.Table.Schema, p.Table.Name, p.Cursor.Name) + " NULLS FIRST"
 	if c.sql != everyRow { // no NULL is among them, and this is the order that indexes have
 		query = strings.TrimSuffix(query, " NULLS FIRST")
 	}
-	return task{p: p, query: query, args: c.args, types: c.types, ordered: true}
+	return task{p: p, query: query, args: c.args, types: c.types, order: byCursor}
 }
 
 // inOrder is the task that reads the rows of c in the order of the cursor, and whether the server would have to sort
@@ -209,8 +211,12 @@ func (w *worker) bound(ctx context.Context, p *progress, then *state.Cursor) err
 		where = " WHERE " + finite
 	}
 	if !p.Cursor.Indexed {
+		concurrently := "CONCURRENTLY "
+		if p.Table.Kind == catalog.Partitioned { // the server refuses it
+			concurrently = ""
+		}
 		slog.Warn("the cursor has no index: every sync scans the whole table; run the statement", "stream", p.Descriptor,
-			"sql", fmt.Sprintf("CREATE INDEX CONCURRENTLY ON %s (%s);", p.relation(), column))
+			"sql", fmt.Sprintf("CREATE INDEX %sON %s (%s);", concurrently, p.relation(), column))
 	}
 	var args [][]byte
 	var types []uint32
@@ -281,18 +287,40 @@ func (w *worker) recount(ctx context.Context, p *progress, last *state.Cursor) e
 	if last.Value == nil || last.Partial {
 		return nil
 	}
+	count, err := w.count(ctx, p, *last.Value)
+	last.Partial = count != last.Count
+	last.Count = count
+	return err
+}
+
+// settle counts the rows that have the bound, where the next sync will compare with their number and values that are
+// equal may be written in several ways (1.0 and 1.00), so that the reading could not.
+func (w *worker) settle(ctx context.Context, p *progress) error {
+	then := p.then.(*state.Cursor)
+	if p.Paged || then.Value == nil {
+		return nil
+	}
+	switch p.Cursor.WireOID {
+	case pgtype.NumericOID, pgtype.Float4OID, pgtype.Float8OID, pgtype.TextOID, pgtype.VarcharOID:
+		var err error
+		then.Count, err = w.count(ctx, p, *then.Value)
+		return err
+	}
+	return nil
+}
+
+// count is how many rows have the value.
+func (w *worker) count(ctx context.Context, p *progress, value string) (int64, error) {
 	query := fmt.Sprintf("SELECT count(*) FROM %s WHERE %s = $1", p.relation(), postgres.Quote(p.Cursor.Name))
-	rows := w.conn.ExecParams(ctx, query, [][]byte{[]byte(*last.Value)}, []uint32{p.Cursor.WireOID}, nil, nil)
+	rows := w.conn.ExecParams(ctx, query, [][]byte{[]byte(value)}, []uint32{p.Cursor.WireOID}, nil, nil)
 	var count int64
 	for rows.NextRow() {
 		count, _ = strconv.ParseInt(string(rows.Values()[0]), 10, 64) // a bigint of the server's
 	}
 	if _, err := rows.Close(); err != nil {
-		return postgres.Explain(err, fmt.Sprintf("look up the last cursor of %s", p.Descriptor))
+		return 0, postgres.Explain(err, fmt.Sprintf("look up the last cursor of %s", p.Descriptor))
 	}
-	last.Partial = count != last.Count
-	last.Count = count
-	return nil
+	return count, nil
 }
 
 // age works out since when the oldest transaction that may still commit late has been open, and warns when that is

@@ -23,15 +23,21 @@ type condition struct {
 func (p *progress) pass(done state.Blocks, fresh, again condition) []task {
 	var tasks []task
 	add := func(r state.Range, c condition, does state.Range) {
-		tasks = append(tasks, task{p: p, query: p.query("", inBlocks(r), c.sql), args: c.args, types: c.types, done: does})
+		t := task{p: p, args: c.args, types: c.types, done: does}
+		place := ""
+		if does != (state.Range{}) && p.inOneScan() {
+			t.order, place = byBlock, ", ctid"
+		}
+		t.query = p.query(place, inBlocks(r), c.sql)
+		tasks = append(tasks, t)
 	}
 	if again.sql != noRow {
-		for _, r := range plan.Ranges(p.Table.Storage, done) {
+		for _, r := range p.ranges(done) {
 			add(r, again, state.Range{})
 		}
 	}
 	if fresh.sql != noRow {
-		for _, r := range plan.Ranges(p.Table.Storage, done.Missing()) {
+		for _, r := range p.ranges(done.Missing()) {
 			add(r, fresh, r)
 		}
 	}
@@ -40,6 +46,19 @@ func (p *progress) pass(done state.Blocks, fresh, again condition) []task {
 	}
 	return tasks
 }
+
+// ranges cuts blocks into what one statement each reads. A server before version 14 has no way to read blocks by number:
+// it would scan the whole table for every range, so that there it is read in one piece.
+func (p *progress) ranges(blocks state.Blocks) []state.Range {
+	if p.noTIDRange {
+		return blocks
+	}
+	return plan.Ranges(p.Table.Storage, blocks)
+}
+
+// inOneScan reports that the rows of one statement come in the order of their blocks, and that the table is not cut into
+// ranges: a sequential scan of one file that begins at its first block.
+func (p *progress) inOneScan() bool { return p.noTIDRange && len(p.Table.Storage.Parts) == 1 }
 
 // resumed is the condition for rows that lie in blocks which an earlier attempt has done and that were written since:
 // an update may have moved a row there from blocks that had not been read.

@@ -28,6 +28,8 @@ type progress struct {
 	since    state.Stream // the pass is over what has changed since; nil: over everything
 	then     state.Stream // what holds when the stream has been read; nil for a full refresh
 	began    time.Time
+	// noTIDRange says that the server, before version 14, cannot read blocks by number.
+	noTIDRange bool
 
 	done    state.Blocks
 	left    int   // tasks

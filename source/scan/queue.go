@@ -9,12 +9,12 @@ import (
 // A task is one statement's worth of a stream, or none at all: a stream of which nothing is due has one task without
 // a query.
 type task struct {
-	p       *progress
-	query   string
-	args    [][]byte    // its parameters, as text
-	types   []uint32    // and their types
-	done    state.Range // what has been read when the task is
-	ordered bool        // the query gives rows by ascending cursor, and the cursor's text after the columns
+	p     *progress
+	query string
+	args  [][]byte    // its parameters, as text
+	types []uint32    // and their types
+	done  state.Range // what has been read when the task is
+	order order       // of the rows
 }
 
 // A queue hands out the tasks of a round. Streams are opened in order, one by one, and a stream is opened only when

@@ -63,6 +63,7 @@ func Run(ctx context.Context, s *Session, streams []*plan.Stream, o Options, w *
 	all := make([]*progress, len(streams))
 	for i, stream := range streams {
 		all[i] = &progress{Stream: stream, from: stream.From, interval: o.Interval, ledger: o.Ledger, follow: o.Follow, w: w}
+		all[i].noTIDRange = postgres.Version(s.Conn) < 140000
 		all[i].began, all[i].saved = time.Now(), time.Now()
 		all[i].logged.Store(time.Now().Unix())
 		all[i].started.Store(o.Begun[stream.Descriptor])
@@ -145,7 +146,7 @@ func shares(round []*progress) int {
 	for _, p := range round {
 		n++
 		if p.Paged {
-			n += len(plan.Ranges(p.Table.Storage, p.missing())) - 1
+			n += len(p.ranges(p.missing())) - 1
 		}
 	}
 	return n

@@ -1,17 +1,14 @@
 package scan
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"source-postgres/protocol"
 	"source-postgres/source/postgres"
-	"source-postgres/source/state"
 )
 
 // A worker reads tasks with one connection, which is in a transaction of the session's snapshot.
@@ -148,20 +145,15 @@ func (p *progress) changed(fields []pgconn.FieldDescription) error {
 const (
 	batch = 4096    // rows between two looks at the clock
 	keep  = 1 << 20 // the largest buffer for a row that is kept for the next one
-	// A read in the order of the cursor writes a state when so many bytes have been sent since the last one, or so much
-	// time has passed.
-	stateBytes    = 16 << 20
-	stateInterval = 10 * time.Second
 )
 
 // read hands every row of the task to the emitter.
 func (w *worker) read(ctx context.Context, t task) (int64, error) {
 	p := t.p
 	formats := p.Object.Formats()[:len(p.Columns)]
-	var marks *bookmark
-	if t.ordered {
+	marks := newBookmark(t)
+	if marks != nil {
 		formats = append(formats[:len(formats):len(formats)], 0)
-		marks = &bookmark{p: p, saved: time.Now()}
 	}
 	rows := w.conn.ExecParams(ctx, t.query, t.args, t.types, nil, formats)
 	if changed := p.changed(rows.FieldDescriptions()); changed != nil {
@@ -193,50 +185,9 @@ func (w *worker) read(ctx context.Context, t task) (int64, error) {
 	if _, err := rows.Close(); err != nil {
 		return count, postgres.Explain(err, fmt.Sprintf("read table %s", p.Descriptor))
 	}
-	if marks != nil {
+	if marks != nil && marks.count > 0 {
 		marks.end()
+		return count, w.settle(ctx, p)
 	}
 	return count, nil
-}
-
-// A bookmark follows a read in the order of the cursor, so that it can be gone on with from the middle.
-type bookmark struct {
-	p     *progress
-	value []byte // the greatest cursor so far, as the server's text; empty before there is one
-	count int64  // rows with that value
-	bytes int    // sent since the last state
-	saved time.Time
-	rows  int
-	fresh bool // value has changed since the last state
-}
-
-// row notes one row. cursor is nil for a row that does not move the bound on.
-func (b *bookmark) row(e *protocol.Emitter, cursor []byte, size int) error {
-	b.bytes += size
-	if cursor == nil {
-		return nil
-	}
-	if b.count > 0 && bytes.Equal(b.value, cursor) {
-		b.count++
-	} else {
-		b.value, b.count, b.fresh = append(b.value[:0], cursor...), 1, true
-	}
-	b.rows++
-	if !b.fresh || b.bytes < stateBytes && (b.rows%batch != 0 || time.Since(b.saved) < stateInterval) {
-		return nil
-	}
-	b.bytes, b.saved, b.fresh = 0, time.Now(), false
-	half := *b.p.then.(*state.Cursor)
-	b.p.reach(&half, b.value)
-	half.Partial = true
-	return e.Checkpoint(func() *protocol.State { return b.p.ledger.Stream(b.p.Descriptor, &half) })
-}
-
-// end gives the stream's last state the value that was reached.
-func (b *bookmark) end() {
-	if b.count > 0 {
-		then := b.p.then.(*state.Cursor)
-		b.p.reach(then, b.value)
-		then.Count = b.count
-	}
 }
