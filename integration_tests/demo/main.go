@@ -31,16 +31,21 @@ var steps = []step{
 	{"discover", "which streams does the database have?", discover},
 	{"read", "full refresh of every stream", read},
 	{"compare", "what arrived with what the tables hold", compare},
+	{"standard", "only what is new, by a cursor column", byCursor.follow},
+	{"xmin", "only what has changed, by the system column xmin", byXmin.follow},
+	{"cdc", "inserts, updates and deletes, from the write-ahead log", byLog.follow},
 }
 
 // A demo is what the steps hand on to each other.
 type demo struct {
 	*screen
-	dir     string            // of the binary and of the files that the connector is given
-	server  *pgtest.Server    // from startServer on
-	db      *pgtest.Database  // from load on
-	streams []json.RawMessage // from discover on: the streams as the connector described them
-	tallies map[string]*tally // from read on: what arrived, by stream
+	dir      string            // of the binary and of the files that the connector is given
+	server   *pgtest.Server    // from startServer on
+	db       *pgtest.Database  // from load on
+	reader   string            // the connector's role, from load on
+	settings map[string]any    // and its settings
+	streams  []json.RawMessage // from discover on: the streams as the connector described them
+	tallies  map[string]*tally // from read on: what arrived, by stream
 }
 
 const exitInterrupted = 130

@@ -66,6 +66,7 @@ func load(ctx context.Context, d *demo) (err error) {
 	if d.server.Via != "url" {
 		settings["ssl"] = false // a server that was started for the demo has no certificate
 	}
+	d.reader, d.settings = reader.Name, settings
 	return d.write("config.json", settings)
 }
 

@@ -56,7 +56,7 @@ func newScreen(ctx context.Context, out *os.File) *screen {
 
 // printf writes as it is told. An error has nowhere to go: SIGPIPE ends the demo.
 func (s *screen) printf(format string, args ...any) {
-	fmt.Fprintf(s.out, format, args...)
+	_, _ = fmt.Fprintf(s.out, format, args...) // a reader that has gone is noticed by its signal
 }
 
 func (s *screen) paint(code, text string) string {
