@@ -74,9 +74,10 @@ func checkSchemas(ctx context.Context, session *scan.Session, c *config.Config) 
 		}
 		if v[1][0] != 't' {
 			problems = append(problems, &protocol.Error{
-				Kind:    protocol.Config,
-				Message: fmt.Sprintf("Schema %q does not exist in database %q.", name, c.Database),
-				Hint:    fmt.Sprintf("Names are case-sensitive; the schemas here are: %s.", v[5]),
+				Kind: protocol.Config,
+				Message: fmt.Sprintf("Cannot read schema %q. State code: 3F000; Message: schema %q does not exist in "+
+					"database %q.", name, name, c.Database),
+				Hint: fmt.Sprintf("Names are case-sensitive; the schemas here are: %s.", v[5]),
 			})
 			return nil
 		}
@@ -88,9 +89,10 @@ func checkSchemas(ctx context.Context, session *scan.Session, c *config.Config) 
 	}
 	if len(c.Schemas) == 0 && tables > 0 && readable == 0 {
 		problems = append(problems, &protocol.Error{
-			Kind:    protocol.Config,
-			Message: fmt.Sprintf("User %s may not read any table of database %q.", c.Username, c.Database),
-			Hint:    "For each schema to be read run: " + grants(c, "<schema>", false),
+			Kind: protocol.Config,
+			Message: fmt.Sprintf("Cannot read database %q. State code: 42501; Message: user %s lacks privileges to SELECT "+
+				"from any table of it.", c.Database, c.Username),
+			Hint: "For each schema to be read run: " + grants(c, "<schema>", false),
 		})
 	}
 	return errors.Join(problems...)
@@ -98,13 +100,16 @@ func checkSchemas(ctx context.Context, session *scan.Session, c *config.Config) 
 
 // denied says that a schema cannot be read, and how to change that.
 func denied(c *config.Config, schema string, usable bool) error {
-	e := &protocol.Error{Kind: protocol.Config, Hint: "Run: " + grants(c, postgres.Quote(schema), usable)}
-	if usable {
-		e.Message = fmt.Sprintf("User %s lacks privileges to SELECT from any of the tables in schema %s.", c.Username, schema)
-	} else {
-		e.Message = fmt.Sprintf("User %s lacks the USAGE privilege on schema %s.", c.Username, schema)
+	what := "privileges to SELECT from any of the tables in"
+	if !usable {
+		what = "the USAGE privilege on"
 	}
-	return e
+	return &protocol.Error{
+		Kind: protocol.Config,
+		Message: fmt.Sprintf("Cannot read schema %q. State code: 42501; Message: user %s lacks %s schema %s.",
+			schema, c.Username, what, schema),
+		Hint: "Run: " + grants(c, postgres.Quote(schema), usable),
+	}
 }
 
 // grants is the SQL that lets the user read a schema.

@@ -33,6 +33,7 @@ type following struct {
 	w       *protocol.Writer
 	now     time.Time
 
+	from   *state.Set                         // where the streams go on
 	logged []*plan.Stream                     // the streams that the log keeps current
 	begun  map[protocol.StreamDescriptor]bool // reported as started
 	failed map[protocol.StreamDescriptor]bool // by the first pass
@@ -44,11 +45,11 @@ func follow(
 	w *protocol.Writer,
 ) error {
 	f := &following{
-		config: c, server: session.Server, session: session, plan: p, w: w, now: now,
+		config: c, server: session.Server, session: session, plan: p, from: from, w: w, now: now,
 		begun: map[protocol.StreamDescriptor]bool{}, failed: map[protocol.StreamDescriptor]bool{},
 	}
 	var err error
-	if f.slot, err = cdc.LookUp(ctx, session.Conn, c); err != nil {
+	if f.slot, err = cdc.Ready(ctx, session.Conn, c); err != nil {
 		return err
 	}
 	if err := f.continuous(from.Log); err != nil {
@@ -80,7 +81,8 @@ func (f *following) identify(ctx context.Context) error {
 		}
 		conn, err := f.server.Connect(ctx)
 		if err == nil {
-			err = postgres.Exec(ctx, conn, s.Alter)
+			// Who waits for a lock on the table makes everyone wait who comes after.
+			err = postgres.Exec(ctx, conn, "SET lock_timeout = '5s'; "+s.Alter)
 			postgres.Close(conn)
 		}
 		if err == nil {
@@ -102,7 +104,7 @@ func (f *following) identify(ctx context.Context) error {
 // state.
 func (f *following) continuous(log *state.Log) error {
 	if log == nil {
-		return nil
+		return f.fresh()
 	}
 	reset := fmt.Sprintf("Nothing was read. Reset the connection: every table is read again. Slot: %s.", f.config.CDC.Slot)
 	e := &protocol.Error{Kind: protocol.Config, Hint: reset}
@@ -110,19 +112,29 @@ func (f *following) continuous(log *state.Log) error {
 	case log.System != "" && f.session.System != "" && log.System != f.session.System:
 		e.Message = fmt.Sprintf("The state is of another database cluster: its system identifier is %s, this server's is %s.",
 			log.System, f.session.System)
-	case log.LSN < f.slot.Confirmed:
-		e.Message = fmt.Sprintf("Replication slot %s has moved on to %s, beyond the state, which is at %s: the changes "+
-			"between them "+
-			"are lost to this connection. Another connection uses the slot, or it was dropped and made again.",
-			f.config.CDC.Slot, f.slot.Confirmed, log.LSN)
 	case log.LSN > f.slot.Flushed:
 		e.Message = fmt.Sprintf("The state is at %s, ahead of the server's log, which ends at %s: the server was "+
 			"restored from a backup "+
 			"or replaced.", log.LSN, f.slot.Flushed)
 	default:
-		return nil
+		return f.slot.Covers(log.LSN, f.config)
 	}
 	return e
+}
+
+// fresh makes sure that without a position in the log no stream is said to have been read up to one.
+func (f *following) fresh() error {
+	for _, s := range f.plan.Streams {
+		if _, ok := f.seen(s); ok {
+			return &protocol.Error{
+				Kind: protocol.Config,
+				Message: fmt.Sprintf("The state has no shared_state, so that it does not say how far the log had been read for "+
+					"stream %s.", s.Descriptor),
+				Hint: "Nothing was read. Give the whole state as an earlier sync wrote it, or reset the connection.",
+			}
+		}
+	}
+	return nil
 }
 
 // parts carries out the parts of the sync that are due.
@@ -134,7 +146,7 @@ func (f *following) parts(ctx context.Context, log *state.Log) error {
 			return err
 		}
 		for _, s := range f.logged {
-			if since, ok := seen(s.From); ok {
+			if since, ok := f.seen(s); ok {
 				f.reader.Follow(s, since)
 				if err := f.start(s); err != nil {
 					return err
@@ -161,15 +173,19 @@ func (f *following) parts(ctx context.Context, log *state.Log) error {
 	return errors.Join(err, f.readLog(ctx))
 }
 
-// seen says from where on the changes of a stream with this state belong to it, and whether it has been begun at all.
-// Of a first pass that is not over, too, changes are sent: it will read what they have made of the rows, and deletes
-// it cannot see.
-func seen(from state.Stream) (pglogrepl.LSN, bool) {
+// seen says from where on the changes of a stream belong to it, and whether it has been begun at all. Of a first pass
+// that is not over, too, changes are sent: it will read what they have made of the rows, and deletes it cannot see. The
+// same goes for one that starts over because the table was rewritten.
+func (f *following) seen(s *plan.Stream) (pglogrepl.LSN, bool) {
+	from := f.from.Find(s.Descriptor)
+	if oid := state.MarkOf(from).OID; oid != 0 && oid != s.Table.OID {
+		return 0, false // of a table that is gone
+	}
 	if pass, ok := from.(*state.Ctid); ok {
 		from = pass.Then
 	}
 	done, ok := from.(*state.Follow)
-	if !ok {
+	if !ok || s.Method != plan.ByLog {
 		return 0, false
 	}
 	return done.From, true
@@ -276,18 +292,18 @@ func (f *following) snapshot(ctx context.Context, handOver bool) (scan.Follow, e
 	if !handOver {
 		return follow, f.session.Begin(ctx, "")
 	}
-	point, err := cdc.Consistent(ctx, f.server)
+	point, err := cdc.Consistent(ctx, f.server, f.session.Conn)
 	switch {
 	case err == nil:
 		follow.From = point.LSN
 		err = f.session.Begin(ctx, point.Snapshot)
 		point.Close()
-	case ctx.Err() == nil:
-		// Whatever committed between the slot's position and the snapshot is sent twice, and nothing is missed.
-		slog.Warn("no temporary replication slot could be made; changes since the slot's position are sent again after "+
-			"the first "+
-			"pass", "error", err)
-		err = f.session.Begin(ctx, "")
+		if err == nil && f.reader != nil {
+			// A pass that goes on does not see which of the rows that were sent before are gone by now.
+			err = f.reader.Run(ctx, point.LSN)
+		}
+	case errors.Is(err, cdc.ErrNoPoint):
+		err = f.plain(ctx, err)
 	}
 	follow.Number = uint64(follow.From)
 	if f.reader != nil { // rows read now are newer than every change sent so far
@@ -295,6 +311,24 @@ func (f *following) snapshot(ctx context.Context, handOver bool) (scan.Follow, e
 		f.reader.Skip(follow.Number)
 	}
 	return follow, err
+}
+
+// plain begins the session's transaction without a consistent point. Whatever committed since the position that the log
+// goes on from is sent twice then. Nothing is missed, provided that the snapshot shows all that committed before that
+// position. A commit is in the log a moment before it can be seen: so where the log has just been read, every
+// transaction that was open must be over first. The slot's own position is old enough.
+func (f *following) plain(ctx context.Context, why error) error {
+	slog.Warn("no temporary replication slot could be made: changes since the slot's position are sent again after the "+
+		"first pass", "error", why)
+	if f.reader != nil {
+		if err := f.server.Rollback(ctx, f.session.Conn); err != nil {
+			return err
+		}
+		if err := cdc.Quiet(ctx, f.session.Conn); err != nil {
+			return err
+		}
+	}
+	return f.session.Begin(ctx, "")
 }
 
 // onlyStreams reports that err is about single streams, so that the others can go on.

@@ -126,9 +126,12 @@ func load(
 	filter := catalog.Filter{Streams: []protocol.StreamDescriptor{}, Publication: c.CDC.Publication}
 	for i := range want.Streams {
 		d := want.Streams[i].Stream.Descriptor()
-		filter.Streams = append(filter.Streams, d)
-		if d.Namespace == "" {
-			filter.Schemas = c.Schemas // a stream without a schema is looked for in the configured ones
+		if d.Namespace != "" || len(c.Schemas) == 0 {
+			filter.Streams = append(filter.Streams, d)
+			continue
+		}
+		for _, schema := range c.Schemas { // a stream without a schema is looked for in the configured ones
+			filter.Streams = append(filter.Streams, protocol.StreamDescriptor{Name: d.Name, Namespace: schema})
 		}
 	}
 	db, err := catalog.Load(ctx, session.Conn, filter)

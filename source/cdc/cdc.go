@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pglogrepl"
@@ -30,6 +31,9 @@ const (
 	stateEvery   = 10 * time.Second
 )
 
+// answers is how many messages of the server are waited for so that it takes note of the last status.
+const answers = 10
+
 // A Reader reads the log for the streams that it keeps current. It is used by one goroutine.
 type Reader struct {
 	server      *postgres.Server
@@ -40,13 +44,17 @@ type Reader struct {
 	ledger      *state.Ledger
 	writer      *protocol.Writer
 	emitter     *protocol.Emitter
-	accepted    pglogrepl.LSN // what the server may forget
+	accepted    atomic.Uint64 // the LSN up to which the server may forget; the feed reads it too
 	patience    time.Duration // wal_sender_timeout; 0: endless
 
 	at        state.Log // what the next state says
 	number    uint64    // the last _ab_cdc_lsn
 	relations map[uint32]*relation
 	logged    time.Time
+
+	// Of this Run.
+	target pglogrepl.LSN
+	over   bool // every change before target has been read
 
 	// Of the transaction that is being read.
 	inside     bool
@@ -87,10 +95,12 @@ func NewReader(ctx context.Context, server *postgres.Server, o Options) (*Reader
 	if err != nil {
 		return nil, err
 	}
-	return &Reader{
+	r := &Reader{
 		server: server, conn: conn, config: o.Config, ledger: o.Ledger, writer: o.Writer, emitter: o.Writer.Emitter(),
-		accepted: o.Accept, patience: o.Timeout, at: o.From, number: o.From.Number,
-	}, nil
+		patience: o.Timeout, at: o.From, number: o.From.Number,
+	}
+	r.accepted.Store(uint64(o.Accept))
+	return r, nil
 }
 
 // Close ends the connection for questions.
@@ -124,10 +134,19 @@ func (r *Reader) Run(ctx context.Context, target pglogrepl.LSN) error {
 		return err
 	}
 	defer postgres.Abandon(conn) // a goodbye would first have to wait for what the server is still sending
-	r.relations, r.inside = map[uint32]*relation{}, false
+	// Only now does the slot belong to this process. A server that is asked for a position before the slot's begins at
+	// the slot's without a word.
+	slot, err := LookUp(ctx, r.conn, r.config)
+	if err != nil {
+		return err
+	}
+	if err := slot.Covers(r.at.LSN, r.config); err != nil {
+		return err
+	}
+	r.relations, r.inside, r.target, r.over = map[uint32]*relation{}, false, target, r.at.LSN >= target
 	r.saved, r.logged = time.Now(), time.Now()
 	slog.Info("reading the log", "from", r.at.LSN, "to", target)
-	f := newFeed(conn, r.patience, func() pglogrepl.LSN { return r.accepted }, r.at.LSN)
+	f := newFeed(conn, r.patience, func() pglogrepl.LSN { return pglogrepl.LSN(r.accepted.Load()) }, r.at.LSN)
 	group, ctx := errgroup.WithContext(ctx)
 	receiving, stop := context.WithCancel(ctx)
 	group.Go(func() (err error) {
@@ -140,22 +159,20 @@ func (r *Reader) Run(ctx context.Context, target pglogrepl.LSN) error {
 	group.Go(func() (err error) {
 		defer stop()
 		defer protocol.Recover(&err)
-		return r.consume(ctx, f, target)
+		return r.consume(ctx, f)
 	})
 	return group.Wait()
 }
 
 // consume makes records of what the feed gives until the target is reached.
-func (r *Reader) consume(ctx context.Context, f *feed, target pglogrepl.LSN) error {
+func (r *Reader) consume(ctx context.Context, f *feed) error {
 	var m message
-	// At least one message is waited for: the first is the answer to the first status, so that the server has taken note
-	// of what it may forget.
-	for first := true; first || r.at.LSN < target || r.inside; first = false {
+	for !r.over {
 		chunk, ok := <-f.full
 		if !ok {
 			return ctx.Err() // the feed says why
 		}
-		for rest := chunk; len(rest) > 0; {
+		for rest := chunk; len(rest) > 0 && !r.over; {
 			size := 4 + int(binary.BigEndian.Uint32(rest))
 			if err := r.message(ctx, &m, rest[4:size]); err != nil {
 				return err
@@ -163,9 +180,32 @@ func (r *Reader) consume(ctx context.Context, f *feed, target pglogrepl.LSN) err
 			rest = rest[size:]
 		}
 		f.done(chunk)
-		r.progress(target)
+		r.progress()
 	}
-	return r.checkpoint(true)
+	if err := r.checkpoint(true); err != nil {
+		return err
+	}
+	return r.settled(ctx, f)
+}
+
+// settled waits until the server has taken note of what it may forget: what it was told just before the connection ends
+// it may never read. It does not wait for ever, since the next sync says it again.
+func (r *Reader) settled(ctx context.Context, f *feed) error {
+	for range answers {
+		slot, err := LookUp(ctx, r.conn, r.config)
+		if err != nil {
+			return err
+		}
+		if uint64(slot.Confirmed) >= r.accepted.Load() {
+			return nil
+		}
+		chunk, ok := <-f.full // what it holds comes after the last state: the next sync reads it again
+		if !ok {
+			return ctx.Err()
+		}
+		f.done(chunk)
+	}
+	return nil
 }
 
 // message takes one message of the stream: a keepalive or a change.
@@ -175,7 +215,7 @@ func (r *Reader) message(ctx context.Context, m *message, data []byte) error {
 		if r.inside {
 			return nil // it may stand beyond this transaction's end, of which something is still to come
 		}
-		r.at.LSN = max(r.at.LSN, position)
+		r.reach(position)
 		return r.checkpoint(false)
 	}
 	if err := m.decode(data[25:]); err != nil {
@@ -183,13 +223,18 @@ func (r *Reader) message(ctx context.Context, m *message, data []byte) error {
 	}
 	switch m.kind {
 	case 'B':
+		if m.commit >= r.target {
+			r.reach(r.target)
+			return nil
+		}
 		r.inside, r.committing = true, m.commit
 		r.instant = m.committed.UTC().AppendFormat(r.instant[:0], catalog.InstantFormat)
 	case 'C':
 		if err := r.settle(ctx); err != nil {
 			return err
 		}
-		r.inside, r.at.LSN = false, max(r.at.LSN, m.commit)
+		r.inside = false
+		r.reach(m.commit)
 		return r.checkpoint(false)
 	case 'R':
 		if err := r.settle(ctx); err != nil { // what waits belongs to the relation as it was
@@ -209,6 +254,12 @@ func (r *Reader) message(ctx context.Context, m *message, data []byte) error {
 	return nil
 }
 
+// reach notes that everything that committed before position has been read.
+func (r *Reader) reach(position pglogrepl.LSN) {
+	r.at.LSN = max(r.at.LSN, position)
+	r.over = r.at.LSN >= r.target
+}
+
 // checkpoint writes a state if enough has been sent since the last one, or if it is the last.
 func (r *Reader) checkpoint(last bool) error {
 	due := r.sent >= stateRecords || r.sentBytes >= stateBytes || r.sent > 0 && time.Since(r.saved) >= stateEvery
@@ -221,20 +272,20 @@ func (r *Reader) checkpoint(last bool) error {
 		return err
 	}
 	if r.config.CDC.AcknowledgeReading {
-		r.accepted = r.at.LSN
+		r.accepted.Store(uint64(r.at.LSN))
 	}
 	r.sent, r.sentBytes, r.saved = 0, 0, time.Now()
 	return nil
 }
 
 // progress logs how far there is to go, now and then.
-func (r *Reader) progress(target pglogrepl.LSN) {
+func (r *Reader) progress() {
 	if time.Since(r.logged) < 30*time.Second {
 		return
 	}
 	r.logged = time.Now()
-	left := int64(target) - int64(r.at.LSN)
-	slog.Info("log goes on", "at", r.at.LSN, "to", target, "bytes_left", max(left, 0))
+	left := int64(r.target) - int64(r.at.LSN)
+	slog.Info("log goes on", "at", r.at.LSN, "to", r.target, "bytes_left", max(left, 0))
 }
 
 // truncated warns: a TRUNCATE has no records.

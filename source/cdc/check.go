@@ -40,6 +40,19 @@ func Check(ctx context.Context, server *postgres.Server, conn *pgconn.PgConn, c 
 	return errors.Join(append(problems, err)...)
 }
 
+// Ready finds the slot, and what keeps the log from being read at all. conn may be in a transaction.
+func Ready(ctx context.Context, conn *pgconn.PgConn, c *config.Config) (*Slot, error) {
+	f, err := gather(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	if problems := f.log(); len(problems) > 0 {
+		return nil, errors.Join(problems...)
+	}
+	slot, err := LookUp(ctx, conn, c)
+	return slot, errors.Join(err, checkPublication(ctx, conn, c))
+}
+
 // facts are the server's settings that decide whether its log can be read.
 type facts struct {
 	standby           bool
@@ -78,8 +91,8 @@ func gather(ctx context.Context, conn *pgconn.PgConn) (*facts, error) {
 	return f, nil
 }
 
-// server finds what is wrong with the server as a whole.
-func (f *facts) server() []error {
+// log finds why the server's log cannot be read.
+func (f *facts) log() []error {
 	var problems []error
 	add := func(message, hint string) {
 		problems = append(problems, &protocol.Error{Kind: protocol.Config, Message: message, Hint: hint})
@@ -92,13 +105,22 @@ func (f *facts) server() []error {
 	if f.level != "logical" {
 		add(fmt.Sprintf("The server's wal_level is %s: its log does not have what CDC needs.", f.level), f.levelHint())
 	}
+	return problems
+}
+
+// server finds what is wrong with the server as a whole.
+func (f *facts) server() []error {
+	problems := f.log()
 	if f.slots >= f.maxSlots {
 		slog.Warn("all replication slots are in use: a first pass then sends more changes twice than it must; raise "+
 			"max_replication_slots", "in_use", f.slots, "max_replication_slots", f.maxSlots)
 	}
 	if f.maxSends > 0 && f.senders >= f.maxSends || f.maxSends == 0 {
-		add(fmt.Sprintf("All %d connections that max_wal_senders allows are in use.", f.maxSends),
-			"Run: ALTER SYSTEM SET max_wal_senders = "+strconv.Itoa(f.maxSends+5)+"; and restart the server.")
+		problems = append(problems, &protocol.Error{
+			Kind:    protocol.Config,
+			Message: fmt.Sprintf("All %d connections that max_wal_senders allows are in use.", f.maxSends),
+			Hint:    "Run: ALTER SYSTEM SET max_wal_senders = " + strconv.Itoa(f.maxSends+5) + "; and restart the server.",
+		})
 	}
 	return problems
 }

@@ -35,6 +35,7 @@ type feed struct {
 	received pglogrepl.LSN
 	every    time.Duration
 	pinged   time.Time
+	until    time.Time // the deadline of the next receive
 }
 
 func newFeed(conn *pgconn.PgConn, patience time.Duration, accepted func() pglogrepl.LSN, from pglogrepl.LSN) *feed {
@@ -88,11 +89,15 @@ func (f *feed) run(ctx context.Context) error {
 	}
 }
 
+// await gives the next receive its deadline. While there is more to be had at once the last one will do; but it must
+// not have passed, for the buffer may hold a part of a message only, the rest of which has to be read.
 func (f *feed) await(ctx context.Context) error {
-	if f.conn.Frontend().ReadBufferLen() > 0 {
-		return nil // there is more to be had at once
+	now := time.Now()
+	if f.conn.Frontend().ReadBufferLen() > 0 && f.until.Sub(now) > askAfter/2 {
+		return nil
 	}
-	if err := f.conn.Conn().SetReadDeadline(time.Now().Add(askAfter)); err != nil && ctx.Err() == nil {
+	f.until = now.Add(askAfter)
+	if err := f.conn.Conn().SetReadDeadline(f.until); err != nil && ctx.Err() == nil {
 		return err
 	}
 	return nil

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"time"
 
@@ -99,37 +98,25 @@ func (s *Slot) fit(kind string, c *config.Config) error {
 	return e
 }
 
-// A Point is a moment of the log with the snapshot that shows just what had committed then. It lasts until Close.
-type Point struct {
-	LSN      pglogrepl.LSN
-	Snapshot string
-	conn     *pgconn.PgConn
+// Covers says whether the slot still has everything that committed from position at on; if it has not, the error is a
+// config error. Only once a connection holds the slot is that certain to stay so.
+func (s *Slot) Covers(at pglogrepl.LSN, c *config.Config) error {
+	if at >= s.Confirmed {
+		return nil
+	}
+	e := &protocol.Error{
+		Kind: protocol.Config,
+		Message: fmt.Sprintf("Replication slot %s has moved on to %s, beyond the state, which is at %s: the changes "+
+			"between them are lost to this connection. Another connection uses the slot, or it was dropped and made again.",
+			c.CDC.Slot, s.Confirmed, at),
+		Hint: "Give each connection a slot of its own, and reset this one: every table is read again.",
+	}
+	if c.CDC.AcknowledgeReading {
+		e.Message += ` It may also be that an attempt whose state was not kept has moved it.`
+		e.Hint += ` With "lsn_commit_behaviour" set to "After loading Data in the destination" that cannot happen.`
+	}
+	return e
 }
-
-// Consistent makes a Point by way of a temporary replication slot, which vanishes with its connection.
-func Consistent(ctx context.Context, server *postgres.Server) (*Point, error) {
-	conn, err := server.Replicate(ctx)
-	if err != nil {
-		return nil, err
-	}
-	name := fmt.Sprintf("source_postgres_%d_%d", os.Getpid(), time.Now().UnixNano())
-	slot, err := pglogrepl.CreateReplicationSlot(ctx, conn, name, plugin, pglogrepl.CreateReplicationSlotOptions{
-		Temporary: true, SnapshotAction: "EXPORT_SNAPSHOT", Mode: pglogrepl.LogicalReplication,
-	})
-	if err != nil {
-		postgres.Close(conn)
-		return nil, postgres.Explain(err, "make a temporary replication slot")
-	}
-	lsn, err := pglogrepl.ParseLSN(slot.ConsistentPoint)
-	if err != nil {
-		postgres.Close(conn)
-		return nil, fmt.Errorf("make a temporary replication slot: %w", err)
-	}
-	return &Point{LSN: lsn, Snapshot: slot.SnapshotName, conn: conn}, nil
-}
-
-// Close gives the slot back. The snapshot lives on in the transactions that have taken it over.
-func (p *Point) Close() { postgres.Close(p.conn) }
 
 // busy is how long a slot that another connection is using is waited for: that of an attempt before this one may not
 // have been noticed to be gone.

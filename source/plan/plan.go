@@ -97,15 +97,19 @@ func Build(
 }
 
 func missing(c *config.Config, d protocol.StreamDescriptor) *protocol.Error {
-	return &protocol.Error{
+	e := &protocol.Error{
 		Kind: protocol.Config, Stream: &d,
 		Message: fmt.Sprintf("Stream %s is in the configured catalog, but there is no such table that user %s may read.",
 			d, c.Username),
-		Hint: fmt.Sprintf("If the table exists, run: GRANT USAGE ON SCHEMA %s TO %s; GRANT SELECT ON %s TO %s; "+
-			"if it is gone, refresh the source's schema and take the stream out.",
-			postgres.Quote(d.Namespace), postgres.Quote(c.Username), postgres.Quote(d.Namespace, d.Name),
-			postgres.Quote(c.Username)),
+		Hint: "Refresh the source's schema, and take the stream out if its table is gone.",
 	}
+	if d.Namespace != "" {
+		user := postgres.Quote(c.Username)
+		e.Hint = fmt.Sprintf("If the table exists, run: GRANT USAGE ON SCHEMA %s TO %s; GRANT SELECT ON %s TO %s; "+
+			"if it is gone, refresh the source's schema and take the stream out.",
+			postgres.Quote(d.Namespace), user, postgres.Quote(d.Namespace, d.Name), user)
+	}
+	return e
 }
 
 // selectColumns takes the columns that are both configured and there. A configured column that the table has no more
@@ -169,8 +173,8 @@ func (p *Plan) method(s *Stream, w *protocol.ConfiguredStream, c *config.Config)
 		s.Method = ByLog
 		return s.followable(c)
 	case config.MethodXmin:
-		if s.Table.Kind == catalog.View || s.Table.Kind == catalog.Foreign {
-			p.whole(s, "a view or foreign table has no xmin of its own")
+		if !s.Paged {
+			p.whole(s, "it is, or has a part that is, no table of this server with an xmin of its own")
 			return nil
 		}
 		s.Method = ByXmin

@@ -11,6 +11,11 @@ import (
 func (p *Plan) resume(s *Stream, from state.Stream) *protocol.Error {
 	mark := state.MarkOf(from)
 	if mark.System != "" && s.System != "" && mark.System != s.System {
+		if s.Method == Refresh { // it reads everything in any case
+			p.Notes = append(p.Notes, fmt.Sprintf("Stream %s starts over: its state is of another database cluster.",
+				s.Descriptor))
+			return nil
+		}
 		return &protocol.Error{
 			Message: fmt.Sprintf("The state of stream %s is of another database cluster: its system identifier is %s, this "+
 				"server's is %s.", s.Descriptor, mark.System, s.System),

@@ -88,11 +88,9 @@ func blockNumber(text []byte) int64 {
 	return n
 }
 
-// end gives the stream's last state the cursor that was reached.
+// end gives the stream's last state the cursor that was reached by a task in its order.
 func (b *bookmark) end() {
-	if b.t.order == byCursor && b.count > 0 {
-		then := b.t.p.then.(*state.Cursor)
-		b.t.p.reach(then, b.value)
-		then.Count = b.count
-	}
+	then := b.t.p.then.(*state.Cursor)
+	b.t.p.reach(then, b.value)
+	then.Count = b.count
 }

@@ -3,13 +3,16 @@ package scan
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
 	"strings"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"source-postgres/protocol"
 	"source-postgres/source/catalog"
 	"source-postgres/source/codec"
 	"source-postgres/source/postgres"
@@ -61,6 +64,28 @@ func (w *worker) openCursor(ctx context.Context, s *Session, p *progress) ([]tas
 		return nil, err
 	}
 	return p.openPass(s.Snapshot, c), nil
+}
+
+// blameState gives err in other words where it comes of a value in the state that is none of the cursor's type.
+func (w *worker) blameState(ctx context.Context, p *progress, err error) error {
+	var said *pgconn.PgError
+	last, ok := p.since.(*state.Cursor)
+	if !ok || last.Value == nil || !errors.As(err, &said) || !strings.HasPrefix(said.Code, "22") {
+		return err
+	}
+	if postgres.Exec(ctx, w.conn, rollback) != nil {
+		return err
+	}
+	args, types := [][]byte{[]byte(*last.Value)}, []uint32{p.Cursor.WireOID}
+	if _, bad := w.conn.ExecParams(ctx, "SELECT $1", args, types, nil, nil).Close(); bad == nil {
+		return err // it is a value; an expression of a view does not like another one
+	}
+	return &protocol.Error{
+		Kind: protocol.Config, Stream: &p.Descriptor, Err: err,
+		Message: fmt.Sprintf("The state of stream %s says that its cursor %q has come to %q, which is no value of the "+
+			"column's type, %s.", p.Descriptor, last.Field, *last.Value, p.Cursor.Type.Name),
+		Hint: "Nothing of it was read. If the column was given another type, reset the stream to read it again.",
+	}
 }
 
 // openView reads a relation without rows of its own, in the order of the cursor: that can be gone on with after each

@@ -2,8 +2,10 @@ package scan
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 
+	"source-postgres/protocol"
 	"source-postgres/source/plan"
 	"source-postgres/source/state"
 )
@@ -17,6 +19,9 @@ func (w *worker) open(ctx context.Context, s *Session, p *progress) ([]task, err
 	now := s.Snapshot
 	p.mark = state.Mark{System: s.System, OID: p.Table.OID, Snapshot: now.Text}
 	p.first, p.since, p.then, p.done = p.mark, nil, nil, nil
+	if err := p.behind(s); err != nil {
+		return nil, err
+	}
 	p.meta = p.follow.meta(p.Meta)
 	if p.Method == plan.ByLog {
 		p.then = &state.Follow{Mark: p.mark, From: p.follow.From, Filenode: p.Table.Storage.Filenode}
@@ -27,7 +32,9 @@ func (w *worker) open(ctx context.Context, s *Session, p *progress) ([]task, err
 	case p.Done || len(p.Columns) == 0:
 		tasks = []task{{p: p}}
 	case p.Method == plan.ByCursor:
-		tasks, err = w.openCursor(ctx, s, p)
+		if tasks, err = w.openCursor(ctx, s, p); err != nil {
+			err = w.blameState(ctx, p, err)
+		}
 	case p.Method == plan.ByXmin:
 		tasks = p.openXmin(now)
 	case p.Paged:
@@ -88,4 +95,32 @@ func (p *progress) openXmin(now Snapshot) []task {
 		return []task{{p: p, query: p.query("", fresh)}}
 	}
 	return p.openPass(now, condition{sql: fresh})
+}
+
+// behind reports that the server has not got as far as the state: then the numbers of transactions, which tell what has
+// been written since, begin again somewhere below it.
+func (p *progress) behind(s *Session) error {
+	bound := uint64(0)
+	if then, err := ParseSnapshot(state.MarkOf(p.from).Snapshot); err == nil {
+		bound = then.Xmax
+	}
+	if last, ok := p.from.(*state.Xmin); ok {
+		bound = max(bound, last.Bound)
+	}
+	if bound <= s.Snapshot.Xmax {
+		return nil
+	}
+	e := &protocol.Error{
+		Kind: protocol.Config, Stream: &p.Descriptor,
+		Message: fmt.Sprintf("The state of stream %s knows of transaction %d, but the server has only come to %d: it was "+
+			"restored from a backup or replaced by an older copy.", p.Descriptor, bound, s.Snapshot.Xmax),
+		Hint: "Nothing was read. Reset the connection to read everything again.",
+	}
+	if s.Standby {
+		e.Kind = protocol.Transient
+		e.Message = fmt.Sprintf("The state of stream %s knows of transaction %d, but this standby has only come to %d.",
+			p.Descriptor, bound, s.Snapshot.Xmax)
+		e.Hint = "It follows its primary at a distance; the next attempt may find it further on."
+	}
+	return e
 }

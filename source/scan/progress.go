@@ -67,7 +67,7 @@ func (p *progress) begin() error {
 		return err
 	}
 	// How much a stream will send is only known where it sends everything.
-	if rows > 0 && p.from == nil {
+	if rows > 0 && p.from == nil && !p.Done {
 		if err := p.w.Estimate(p.Descriptor, rows, bytes); err != nil {
 			return err
 		}

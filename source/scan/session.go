@@ -16,6 +16,7 @@ type Session struct {
 	Snapshot Snapshot
 	Time     int64  // when the transaction began, by the server's clock, in seconds since 1970
 	System   string // the cluster's system_identifier
+	Standby  bool   // the server follows another one
 }
 
 // Open connects and begins the transaction. The caller closes Conn.
@@ -34,7 +35,8 @@ func Open(ctx context.Context, server *postgres.Server) (*Session, error) {
 
 // factsSQL works on a standby too, and uses up no transaction number.
 const factsSQL = `
-SELECT txid_current_snapshot(), extract(epoch FROM now())::bigint, (SELECT system_identifier FROM pg_control_system())`
+SELECT txid_current_snapshot(), extract(epoch FROM now())::bigint, (SELECT system_identifier FROM pg_control_system()),
+       pg_is_in_recovery()`
 
 // Begin ends the transaction, if there is one, and begins another, with the snapshot that another transaction
 // exported or, if it is "", a new one.
@@ -50,7 +52,7 @@ func (s *Session) Begin(ctx context.Context, snapshot string) error {
 			return err
 		}
 		s.Time, err = strconv.ParseInt(string(v[1]), 10, 64)
-		s.System = string(v[2])
+		s.System, s.Standby = string(v[2]), v[3][0] == 't'
 		return err
 	})
 	if err != nil {

@@ -185,7 +185,7 @@ func (w *worker) read(ctx context.Context, t task) (int64, error) {
 	if _, err := rows.Close(); err != nil {
 		return count, postgres.Explain(err, fmt.Sprintf("read table %s", p.Descriptor))
 	}
-	if marks != nil && marks.count > 0 {
+	if t.order == byCursor && marks.count > 0 {
 		marks.end()
 		return count, w.settle(ctx, p)
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 
 	"github.com/jackc/pglogrepl"
 
@@ -98,10 +99,16 @@ func (sh *shape) ctid(d protocol.StreamDescriptor, s *Ctid) {
 	}
 }
 
+// snapshotForm is the text of a txid_snapshot.
+var snapshotForm = regexp.MustCompile(`^\d{1,19}:\d{1,19}:(\d{1,19}(,\d{1,19})*)?$`)
+
 // stream reads the shape; nil stands for one that says nothing: absent, null, {} or just the stream's name.
 func (sh *shape) stream() (Stream, error) {
 	if sh == nil {
 		return nil, nil
+	}
+	if sh.Snapshot != "" && !snapshotForm.MatchString(sh.Snapshot) {
+		return nil, fmt.Errorf("its snapshot %q is not of the form xmin:xmax:xip_list", sh.Snapshot)
 	}
 	mark := Mark{System: sh.System, OID: sh.OID, Snapshot: sh.Snapshot}
 	switch {
@@ -184,6 +191,14 @@ func (sh *shape) parseCtid(mark Mark) (Stream, error) {
 	if s.Then, err = sh.Then.stream(); err != nil {
 		return nil, err
 	}
-	s.Since, err = sh.Since.stream()
-	return s, err
+	if s.Since, err = sh.Since.stream(); err != nil {
+		return nil, err
+	}
+	for _, inner := range []Stream{s.Then, s.Since} {
+		switch inner.(type) {
+		case *Ctid, *Whole:
+			return nil, errors.New("it holds a state that no pass over a table can begin or end with")
+		}
+	}
+	return s, nil
 }

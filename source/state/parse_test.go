@@ -1,0 +1,164 @@
+package state
+
+import (
+	"encoding/json"
+	"reflect"
+	"strings"
+	"testing"
+
+	"source-postgres/protocol"
+)
+
+// What Airbyte's connector has written, in its version 2.
+func TestStatesOfAirbyte(t *testing.T) {
+	cursor := &Cursor{Field: "id", Value: pointer("5"), Count: 1}
+	for text, want := range map[string]Stream{
+		`{"version":2,"state_type":"cursor_based","stream_name":"t","stream_namespace":"public","cursor_field":["id"],"cursor":"5",` +
+			`"cursor_record_count":1}`: cursor,
+		`{"stream_name":"t","stream_namespace":"public","cursor_field":["id"],"cursor":"5","cursor_record_count":1}`: cursor,
+		`{"state_type":"cursor_based","cursor_field":["id"],"cursor":null}`:                                          &Cursor{Field: "id"},
+		`{"version":2,"state_type":"ctid","ctid":"(0,2)","incremental_state":{"version":2,"state_type":"cursor_based",` +
+			`"cursor_field":["id"],"cursor":"5","cursor_record_count":1},"relation_filenode":16384}`: &Ctid{Filenode: 16384, Then: cursor},
+		`{"state_type":"ctid","ctid":"(17,9)","incremental_state":{},"relation_filenode":16384}`: &Ctid{Filenode: 16384,
+			Done: Blocks{{0, 17}}},
+		`{"state_type":"ctid","ctid":"(17,9)","incremental_state":null,"relation_filenode":1}`: &Ctid{Filenode: 1, Done: Blocks{{0, 17}}},
+		`{"version":2,"state_type":"ctid","ctid":"(0,0)","incremental_state":{"version":2,"state_type":"xmin","num_wraparound":0,` +
+			`"xmin_xid_value":1234,"xmin_raw_value":1234},"relation_filenode":5}`: &Ctid{Filenode: 5, Then: &Xmin{Bound: 1234}},
+		`{"version":2,"state_type":"xmin","num_wraparound":0,"xmin_xid_value":1234,"xmin_raw_value":1234}`:       &Xmin{Bound: 1234},
+		`{"version":2,"state_type":"xmin","num_wraparound":2,"xmin_xid_value":1234,"xmin_raw_value":8589935826}`: &Xmin{Bound: 2<<32 + 1234},
+		`{"version":2,"state_type":"xmin","num_wraparound":2,"xmin_xid_value":1234}`:                             &Xmin{Bound: 2<<32 + 1234},
+		// A stream that was configured and never read, or read as full refresh.
+		`{}`:   nil,
+		`null`: nil,
+		``:     nil,
+		`{"stream_name":"t","stream_namespace":"public","cursor_field":[]}`:     nil,
+		`{"stream_name":"t","stream_namespace":"public","cursor_field":["id"]}`: nil,
+		`{"stream_name":"t","unheard_of":[1,{}]}`:                               nil,
+	} {
+		got, _, err := parseStream(json.RawMessage(text))
+		if err != nil || !reflect.DeepEqual(got, want) && (got != nil || want != nil) {
+			t.Errorf("%s: %#v, %v; want %#v", text, got, err, want)
+		}
+	}
+}
+
+// What makes no sense is never taken for a state that says nothing.
+func TestMalformedStates(t *testing.T) {
+	for text, says := range map[string]string{
+		`[]`: "parse state", `"x"`: "parse state", `{"version":"2"}`: "parse state", `{`: "parse state",
+		`{"state_type":"cursors"}`:                                                                             "cursors",
+		`{"state_type":"cursor_based","cursor":"5"}`:                                                           "cursor_field",
+		`{"state_type":"cursor_based","cursor":"5","cursor_field":["a","b"]}`:                                  "cursor_field",
+		`{"cursor":"5","cursor_field":["a","b"]}`:                                                              "cursor_field",
+		`{"state_type":"cursor_based","cursor":5,"cursor_field":["a"]}`:                                        "cursor",
+		`{"state_type":"cursor_based","cursor_field":["a"],"cursor_record_count":-1}`:                          "cursor_record_count",
+		`{"state_type":"cursor_based","cursor_field":["a"],"snapshot":"12"}`:                                   "snapshot",
+		`{"state_type":"cursor_based","cursor_field":["a"],"snapshot":"1:2:x"}`:                                "snapshot",
+		`{"state_type":"xmin"}`:                                                                                "xmin_xid_value",
+		`{"state_type":"xmin","xmin_xid_value":-1}`:                                                            "parse state",
+		`{"state_type":"ctid","ctid":"(0,1)"}`:                                                                 "relation_filenode",
+		`{"state_type":"ctid","relation_filenode":1}`:                                                          "ctid",
+		`{"state_type":"ctid","ctid":"0,1","relation_filenode":1}`:                                             "ctid",
+		`{"state_type":"ctid","ctid":"(0,1)x","relation_filenode":1}`:                                          "ctid",
+		`{"state_type":"ctid","ctid":"(-1,1)","relation_filenode":1}`:                                          "ctid",
+		`{"state_type":"ctid","ctid":"(4294967296,1)","relation_filenode":1}`:                                  "ctid",
+		`{"state_type":"ctid","ctid":"(0,0)","relation_filenode":1,"ranges":[[5,3]]}`:                          "range",
+		`{"state_type":"ctid","ctid":"(0,0)","relation_filenode":1,"ranges":[[-1,3]]}`:                         "range",
+		`{"state_type":"ctid","ctid":"(0,0)","relation_filenode":1,"ranges":[[0,4294967297]]}`:                 "range",
+		`{"state_type":"ctid","ctid":"(5,0)","relation_filenode":1,"finished":true}`:                           "blocks are missing",
+		`{"state_type":"ctid","ctid":"(5,0)","relation_filenode":1,"incremental_state":{"state_type":"xmin"}}`: "xmin_xid_value",
+		`{"state_type":"ctid","ctid":"(5,0)","relation_filenode":1,"since":{"state_type":"odd"}}`:              "odd",
+		`{"state_type":"ctid","ctid":"(5,0)","relation_filenode":1,"since":{"state_type":"full_refresh"}}`:     "begin or end",
+		`{"state_type":"ctid","ctid":"(5,0)","relation_filenode":1,"incremental_state":` +
+			`{"state_type":"ctid","ctid":"(5,0)","relation_filenode":1}}`: "begin or end",
+		`{"state_type":"cdc"}`:              "LSN",
+		`{"state_type":"cdc","from":"zzz"}`: "LSN",
+	} {
+		got, _, err := parseStream(json.RawMessage(text))
+		if err == nil || got != nil {
+			t.Errorf("%s: %#v, no error", text, got)
+		} else if !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: error %q does not say %q", text, err, says)
+		}
+	}
+}
+
+func streamOf(name, namespace, text string) protocol.State {
+	return protocol.State{Type: protocol.TypeStream, Stream: &protocol.StreamState{
+		Descriptor: protocol.StreamDescriptor{Name: name, Namespace: namespace}, State: json.RawMessage(text),
+	}}
+}
+
+// A state without a namespace serves the stream that it names inside, or else any of its name.
+func TestFindByNamespace(t *testing.T) {
+	const xmin = `{"state_type":"xmin","xmin_xid_value":1}`
+	set, err := Parse([]protocol.State{
+		streamOf("a", "one", xmin), streamOf("b", "", `{"state_type":"xmin","xmin_xid_value":2,"stream_namespace":"two"}`),
+		streamOf("c", "", `{"state_type":"xmin","xmin_xid_value":3}`), streamOf("d", "one", "null"),
+	}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for d, want := range map[protocol.StreamDescriptor]uint64{
+		{Name: "a", Namespace: "one"}: 1, {Name: "a", Namespace: "two"}: 0, {Name: "a"}: 0,
+		{Name: "b", Namespace: "two"}: 2, {Name: "b", Namespace: "one"}: 0,
+		{Name: "c", Namespace: "any"}: 3, {Name: "c"}: 3,
+		{Name: "d", Namespace: "one"}: 0, {Name: "e", Namespace: "one"}: 0,
+	} {
+		bound := uint64(0)
+		if x, ok := set.Find(d).(*Xmin); ok {
+			bound = x.Bound
+		}
+		if bound != want {
+			t.Errorf("%v: bound %d, want %d", d, bound, want)
+		}
+	}
+	if (&Set{}).Find(orders) != nil {
+		t.Error("the zero Set has a state")
+	}
+}
+
+// Every problem is told, each with its stream.
+func TestParseTellsEveryProblem(t *testing.T) {
+	_, err := Parse([]protocol.State{
+		streamOf("a", "s", `{"state_type":"odd"}`), streamOf("b", "s", `{}`),
+		streamOf("c", "s", `{"state_type":"xmin","xmin_xid_value":1}`), streamOf("c", "s", `{"state_type":"xmin","xmin_xid_value":2}`),
+		{Type: protocol.TypeLegacy, Data: json.RawMessage(`{"cdc":false,"streams":[]}`)},
+		{Type: protocol.TypeGlobal, Global: &protocol.GlobalState{}},
+	}, false)
+	problems := protocol.Problems(err)
+	wants := []string{"s.a cannot be read", "two states for stream s.c", "type LEGACY", "type GLOBAL"}
+	if len(problems) != len(wants) {
+		t.Fatalf("%d problems, want %d: %v", len(problems), len(wants), err)
+	}
+	for i, want := range wants {
+		e, ok := problems[i].(*protocol.Error) //nolint:errorlint // Problems takes wrapped errors apart
+		if !ok || e.Kind != protocol.Config || !strings.Contains(e.Message, want) {
+			t.Errorf("problem %d is %v, want a config error that says %q", i, problems[i], want)
+		}
+	}
+	if _, err := Parse([]protocol.State{streamOf("a", "s", "{}")}, true); err == nil {
+		t.Error("a STREAM state is taken where a GLOBAL one is due")
+	}
+}
+
+// Whatever a state holds, reading it does not break, and what was read is written so that it is read alike.
+func FuzzParseStream(f *testing.F) {
+	for _, s := range states() {
+		f.Add([]byte(s.text))
+	}
+	f.Add([]byte(`{"state_type":"xmin","xmin_xid_value":18446744073709551615,"num_wraparound":18446744073709551615}`))
+	f.Add([]byte(`{"state_type":"ctid","ctid":"(4294967295,65536)","relation_filenode":0,"ranges":[[0,0],[3,4],[4,9]]}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		first, namespace, err := parseStream(text)
+		if err != nil || first == nil {
+			return
+		}
+		d := protocol.StreamDescriptor{Name: "t", Namespace: namespace}
+		again := marshal(d, first)
+		second, _, err := parseStream(again)
+		if err != nil || !reflect.DeepEqual(first, second) {
+			t.Errorf("%s is written as %s, which is %#v, %v; want %#v", text, again, second, err, first)
+		}
+	})
+}

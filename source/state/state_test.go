@@ -1,0 +1,158 @@
+package state
+
+import (
+	"encoding/json"
+	"reflect"
+	"strings"
+	"testing"
+
+	"source-postgres/protocol"
+)
+
+var orders = protocol.StreamDescriptor{Name: "orders", Namespace: "public"}
+
+func pointer[T any](v T) *T { return &v }
+
+// states are one of every kind, with the text that is written for it.
+func states() map[string]struct {
+	state Stream
+	text  string
+} {
+	mark := Mark{System: "7434567890123456789", OID: 16390, Snapshot: "750:760:750,755"}
+	cursor := &Cursor{Mark: mark, Field: "at", Value: pointer("5"), Time: 1700000000, OpenSince: 1699999999}
+	const (
+		names      = `"version":2,`
+		described  = `"stream_name":"orders","stream_namespace":"public"`
+		marked     = `"system_identifier":"7434567890123456789","relation_oid":16390,"snapshot":"750:760:750,755"`
+		cursorText = `{` + names + `"state_type":"cursor_based",` + described + `,"cursor_field":["at"],"cursor":"5",` + marked +
+			`,"snapshot_time":1700000000,"open_since":1699999999}`
+	)
+	return map[string]struct {
+		state Stream
+		text  string
+	}{
+		"cursor": {cursor, cursorText},
+		"cursor of a view": {
+			&Cursor{Field: "a \"b\"", Value: pointer("\u2028 <&>"), Count: 3},
+			`{` + names + `"state_type":"cursor_based",` + described + `,"cursor_field":["a \"b\""],"cursor":"\u2028 \u003c\u0026\u003e",` +
+				`"cursor_record_count":3}`,
+		},
+		"cursor without a value": {
+			&Cursor{Field: "at"}, `{` + names + `"state_type":"cursor_based",` + described + `,"cursor_field":["at"]}`,
+		},
+		"cursor with an empty value": {
+			&Cursor{Field: "at", Value: pointer(""), Partial: true},
+			`{` + names + `"state_type":"cursor_based",` + described + `,"cursor_field":["at"],"cursor":"","partial":true}`,
+		},
+		"xmin": {
+			&Xmin{Mark: Mark{OID: 7}, Bound: 5<<32 + 1234},
+			`{` + names + `"state_type":"xmin",` + described + `,"num_wraparound":5,"xmin_xid_value":1234,"xmin_raw_value":21474837714,` +
+				`"relation_oid":7}`,
+		},
+		"pass that has begun": {
+			&Ctid{Filenode: 16384},
+			`{` + names + `"state_type":"ctid",` + described + `,"ctid":"(0,0)","relation_filenode":16384,"incremental_state":{}}`,
+		},
+		"pass in the middle": {
+			&Ctid{Mark: mark, Filenode: 1 << 51, Done: Blocks{{0, 100}, {200, 300}, {4000, End}}, Then: cursor},
+			`{` + names + `"state_type":"ctid",` + described + `,"ctid":"(99,65535)","relation_filenode":2251799813685248,` +
+				`"incremental_state":` + cursorText + `,"ranges":[[200,300],[4000,4294967296]],` + marked + `}`,
+		},
+		"pass over what has changed": {
+			&Ctid{Filenode: 1, Done: Blocks{{8, 9}}, Since: cursor, Then: cursor},
+			`{` + names + `"state_type":"ctid",` + described + `,"ctid":"(0,0)","relation_filenode":1,"incremental_state":` + cursorText +
+				`,"ranges":[[8,9]],"since":` + cursorText + `}`,
+		},
+		"finished full refresh": {
+			&Ctid{Filenode: 1, Done: Blocks{{0, End}}, Finished: true, SyncID: pointer(int64(9))},
+			`{` + names + `"state_type":"ctid",` + described + `,"ctid":"(4294967295,65535)","relation_filenode":1,` +
+				`"incremental_state":{},"finished":true,"sync_id":9}`,
+		},
+		"followed": {
+			&Follow{Mark: Mark{OID: 5}, From: 0x16CA368, Filenode: 77},
+			`{` + names + `"state_type":"cdc",` + described + `,"relation_filenode":77,"finished":true,"relation_oid":5,"from":"0/16CA368"}`,
+		},
+		"whole": {
+			&Whole{SyncID: pointer(int64(0))},
+			`{` + names + `"state_type":"full_refresh",` + described + `,"finished":true,"sync_id":0}`,
+		},
+	}
+}
+
+// The keys of Airbyte's version 2 are written as Airbyte's connector reads them.
+func TestStatesAreReadAsTheyWereWritten(t *testing.T) {
+	for name, test := range states() {
+		text := marshal(orders, test.state)
+		if string(text) != test.text {
+			t.Errorf("%s:\n%s, want\n%s", name, text, test.text)
+		}
+		got, namespace, err := parseStream(text)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if !reflect.DeepEqual(got, test.state) || namespace != "public" {
+			t.Errorf("%s: read as %#v of schema %q from %s", name, got, namespace, text)
+		}
+	}
+}
+
+// Platforms may read a state and write it again; some of them keep numbers as doubles.
+func TestStatesSurviveReadersThatKeepDoubles(t *testing.T) {
+	for name, test := range states() {
+		var loose map[string]any
+		if err := json.Unmarshal(marshal(orders, test.state), &loose); err != nil {
+			t.Fatal(err)
+		}
+		text, err := json.Marshal(loose)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, _, err := parseStream(text); err != nil || !reflect.DeepEqual(got, test.state) {
+			t.Errorf("%s: read as %#v, %v from %s", name, got, err, text)
+		}
+	}
+}
+
+func TestLedgerOfStreamStates(t *testing.T) {
+	s := NewLedger(nil, nil).Stream(orders, &Cursor{Field: "id", Value: pointer("7")})
+	text, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `{"type":"STREAM","stream":{"stream_descriptor":{"name":"orders","namespace":"public"},"stream_state":{"version":2,` +
+		`"state_type":"cursor_based","stream_name":"orders","stream_namespace":"public","cursor_field":["id"],"cursor":"7"}}}`
+	if string(text) != want {
+		t.Errorf("%s, want\n%s", text, want)
+	}
+}
+
+// A GLOBAL state has every stream, in order of their names, whoever changes one.
+func TestLedgerOfGlobalStates(t *testing.T) {
+	other := protocol.StreamDescriptor{Name: "a", Namespace: "public"}
+	l := NewLedger(&Log{LSN: 16, Number: 1 << 60, System: "7", Timeline: 3}, map[protocol.StreamDescriptor]Stream{
+		orders: &Follow{From: 8},
+	})
+	l.Stream(other, &Ctid{Filenode: 5, Then: &Follow{From: 9}})
+	global := l.Log(Log{LSN: 32, Number: 1<<60 + 1, System: "7", Timeline: 3})
+	if global.Type != protocol.TypeGlobal || len(global.Global.Streams) != 2 || global.Global.Streams[0].Descriptor != other {
+		t.Fatalf("%+v", global.Global)
+	}
+	want := `{"version":2,"state_type":"cdc","lsn":"0/20","last_ab_cdc_lsn":"1152921504606846977","system_identifier":"7","timeline":3}`
+	if got := string(global.Global.Shared); got != want {
+		t.Errorf("shared state %s, want %s", got, want)
+	}
+	set, err := Parse([]protocol.State{*global}, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := (Log{LSN: 32, Number: 1<<60 + 1, System: "7", Timeline: 3}); *set.Log != got {
+		t.Errorf("log %+v, want %+v", *set.Log, got)
+	}
+	if got := set.Find(other); !reflect.DeepEqual(got, &Ctid{Filenode: 5, Then: &Follow{From: 9}}) {
+		t.Errorf("%#v", got)
+	}
+	if got := string(marshal(orders, set.Find(orders))); !strings.Contains(got, `"from":"0/8"`) {
+		t.Errorf("%s", got)
+	}
+}
