@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pglogrepl"
 
 	"source-postgres/protocol"
+	"source-postgres/source/catalog"
 	"source-postgres/source/cdc"
 	"source-postgres/source/config"
 	"source-postgres/source/plan"
@@ -58,7 +59,7 @@ func follow(
 	unfit := f.identify(ctx)
 	streams := map[protocol.StreamDescriptor]state.Stream{}
 	for _, s := range p.Streams {
-		streams[s.Descriptor] = s.From
+		streams[s.Descriptor] = moved(s)
 		if s.Method == plan.ByLog {
 			f.logged = append(f.logged, s)
 		}
@@ -69,6 +70,23 @@ func follow(
 		f.reader.Close()
 	}
 	return errors.Join(unfit, err, f.finish(err))
+}
+
+// moved is the state that s goes on from. It warns if the table's rows lie in other files now than at the end of the
+// first pass, and notes those so that it warns once.
+func moved(s *plan.Stream) state.Stream {
+	done, over := s.From.(*state.Follow)
+	if !over || s.Table.Kind != catalog.Ordinary || s.Table.Storage == nil || done.Filenode == s.Table.Storage.Filenode {
+		return s.From
+	}
+	if done.Filenode != 0 {
+		slog.Warn("the table has been rewritten since the last sync. The log has neither the values that ALTER TABLE … TYPE "+
+			"… USING gave to rows that were there nor the rows that TRUNCATE took: if that is what happened, reset the "+
+			"stream. After VACUUM FULL or CLUSTER nothing is to be done", "stream", s.Descriptor)
+	}
+	now := *done
+	now.Filenode = s.Table.Storage.Filenode
+	return &now
 }
 
 // identify gives tables the replica identity that they lack, where the user owns them. A stream whose table cannot be

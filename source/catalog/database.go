@@ -207,7 +207,7 @@ func (l *loader) relation(v [][]byte) error {
 		}
 		l.listed[t] = listed
 	}
-	if !isTrue(v[8]) {
+	if t.Partial = !isTrue(v[8]); t.Partial {
 		l.partial = append(l.partial, t.OID)
 	}
 	l.tables[t.OID] = t

@@ -27,6 +27,7 @@ type Table struct {
 	Published    bool     // by the publication that Load was asked about
 	RowFilter    string   // the publication's, as SQL; empty: every row
 	Owned        bool     // the user owns it
+	Partial      bool     // the user may only read some of its columns, and so none of the system columns
 	Identity     Identity // what an update or delete of it carries in the log
 	Columns      []Column // those the user may read, in the table's order
 	Key          []string // the primary key's columns in key order; empty without one

@@ -15,13 +15,15 @@ const (
 	pendingBytes   = 4 << 20 // and bytes of theirs
 )
 
-// A pending record waits for values to be looked up, or behind one that does: records leave in their order.
+// A pending record waits for values to be looked up, or behind one that does: records leave in their order. It may
+// wait beyond the end of its transaction, but no longer than to the next state.
 type pending struct {
 	t       *target
 	values  [][]byte
 	missing []bool // which values are to be looked up; nil: none
 	key     [][]byte
 	number  uint64
+	instant []byte
 	deleted bool
 }
 
@@ -52,11 +54,7 @@ func (r *Reader) change(ctx context.Context, m *message) error {
 				return err
 			}
 		}
-		var old *tuple
-		if m.old.present() && m.whole {
-			old = &m.old
-		}
-		if err := r.record(ctx, t, &m.row, old, false); err != nil {
+		if err := r.record(ctx, t, &m.row, &m.old, false); err != nil {
 			return err
 		}
 	}
@@ -73,38 +71,38 @@ func (t *target) moved(m *message) bool {
 	return false
 }
 
-// record emits one record of t, or sets it aside until what it lacks has been looked up. old is the whole row before
-// the change, where the log has it.
+// record emits one record of t, or sets it aside until what it lacks has been looked up. old is what the log has of
+// the row before the change.
 func (r *Reader) record(ctx context.Context, t *target, row, old *tuple, deleted bool) error {
 	r.row = r.row[:0]
 	var missing []bool
 	for c, i := range t.from {
 		var value []byte
-		switch {
-		case i >= 0 && row.kinds[i] == 'u' && old != nil:
-			value = old.values[i]
-		case i >= 0 && row.kinds[i] == 'u', i < 0 && t.Columns[c].Generated && !deleted:
+		known := deleted || t.again.lacks(c)
+		if i >= 0 {
+			value, known = row.value(i, old)
+		}
+		if !known {
 			if missing == nil {
 				missing = make([]bool, len(t.from))
 			}
 			missing[c] = true
-		case i >= 0:
-			value = row.values[i]
 		}
 		r.row = append(r.row, value)
 	}
 	r.number = max(r.number+1, r.begins)
 	if missing == nil && len(r.waiting) == 0 {
-		return r.emit(t, r.row, nil, r.number, deleted)
+		return r.emit(t, r.row, nil, r.number, r.instant, deleted)
 	}
-	p := pending{t: t, missing: missing, number: r.number, deleted: deleted}
+	p := pending{t: t, missing: missing, number: r.number, instant: copyOf(r.instant), deleted: deleted}
 	for _, value := range r.row {
 		p.values = append(p.values, copyOf(value))
 		r.waitingBytes += len(value)
 	}
-	if missing != nil && t.again != nil {
+	if missing != nil && len(t.key) > 0 {
 		for _, i := range t.key {
-			p.key = append(p.key, copyOf(row.values[i]))
+			value, _ := row.value(i, old) // where a key did not change and is large, the log has it with the old row
+			p.key = append(p.key, copyOf(value))
 		}
 	}
 	r.waiting = append(r.waiting, p)
@@ -114,31 +112,76 @@ func (r *Reader) record(ctx context.Context, t *target, row, old *tuple, deleted
 	return nil
 }
 
+// value is the value at i; of a large one that did not change, what the row had before, if the log says so. Otherwise
+// it is not known. A value that is large enough to be left out is never NULL: an old row that has NULL there is a key.
+func (t *tuple) value(i int, old *tuple) (value []byte, known bool) {
+	if t.kinds[i] != 'u' {
+		return t.values[i], true
+	}
+	if old != nil && old.present() && old.kinds[i] == 't' {
+		return old.values[i], true
+	}
+	return nil, false
+}
+
 // settle looks up what the waiting records lack, and emits them.
 func (r *Reader) settle(ctx context.Context) error {
-	wanted := map[*target]map[string][][]byte{}
-	for _, p := range r.waiting {
-		if p.key == nil {
-			continue
-		}
-		if wanted[p.t] == nil {
-			wanted[p.t] = map[string][][]byte{}
-		}
-		wanted[p.t][keyText(p.key)] = p.key
+	if r.batch == 0 {
+		r.batch = firstBatch
 	}
-	found := map[*target]map[string][][]byte{}
-	for t, keys := range wanted {
-		var err error
-		if found[t], err = r.find(ctx, t.again, keys); err != nil {
+	for rest := r.waiting; len(rest) > 0; {
+		part := rest[:min(r.batch, len(rest))]
+		found := map[*target]*finding{}
+		room := foundBytes
+		for i := range part {
+			t := part[i].t
+			if part[i].key == nil || found[t] != nil {
+				continue
+			}
+			found[t] = newFinding(len(t.Columns))
+			for j := range part[i:] {
+				if p := &part[i+j]; p.t == t && p.key != nil {
+					found[t].want(p)
+				}
+			}
+			held, err := r.find(ctx, t, found[t], room)
+			if err != nil {
+				return err
+			}
+			room -= held
+		}
+		n, err := r.emitFound(part, found)
+		if err != nil {
 			return err
 		}
+		switch {
+		case n < len(part):
+			r.batch = n
+		case n == r.batch:
+			r.batch = min(2*n, pendingRecords)
+		}
+		rest = rest[n:]
 	}
-	for _, p := range r.waiting {
-		var gone []string
+	clear(r.waiting)
+	r.waiting, r.waitingBytes = r.waiting[:0], 0
+	return nil
+}
+
+// emitFound emits the records of part up to the first whose values were left for the next time, and gives their
+// number.
+func (r *Reader) emitFound(part []pending, found map[*target]*finding) (int, error) {
+	for n := range part {
+		p := &part[n]
 		var present [][]byte
 		if p.key != nil {
-			present = found[p.t][keyText(p.key)]
+			f := found[p.t]
+			at := f.index[keyText(p.key)]
+			if at >= f.until {
+				return n, nil
+			}
+			present = f.rows[at]
 		}
+		var gone []string
 		for c, missing := range p.missing {
 			switch {
 			case !missing:
@@ -148,18 +191,18 @@ func (r *Reader) settle(ctx context.Context) error {
 				gone = append(gone, p.t.Columns[c].Name)
 			}
 		}
-		if err := r.emit(p.t, p.values, gone, p.number, p.deleted); err != nil {
-			return err
+		if err := r.emit(p.t, p.values, gone, p.number, p.instant, p.deleted); err != nil {
+			return 0, err
 		}
 	}
-	clear(r.waiting)
-	r.waiting, r.waitingBytes = r.waiting[:0], 0
-	return nil
+	return len(part), nil
 }
 
 // emit writes a record. gone are columns whose value could not be had: the row has been changed or deleted again
 // since, which a later record says.
-func (r *Reader) emit(t *target, values [][]byte, gone []string, number uint64, deleted bool) error {
+func (r *Reader) emit(
+	t *target, values [][]byte, gone []string, number uint64, instant []byte, deleted bool,
+) error {
 	r.values = append(r.values[:0], values...)
 	for _, name := range t.Meta {
 		switch name {
@@ -167,10 +210,10 @@ func (r *Reader) emit(t *target, values [][]byte, gone []string, number uint64, 
 			r.digits = strconv.AppendUint(r.digits[:0], number, 10)
 			r.values = append(r.values, r.digits)
 		case catalog.UpdatedColumn:
-			r.values = append(r.values, r.instant)
+			r.values = append(r.values, instant)
 		default:
 			if deleted {
-				r.values = append(r.values, r.instant)
+				r.values = append(r.values, instant)
 			} else {
 				r.values = append(r.values, nil)
 			}

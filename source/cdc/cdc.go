@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -64,6 +65,7 @@ type Reader struct {
 
 	waiting      []pending
 	waitingBytes int
+	batch        int // how many of them are looked up together
 	sent         int // records since the last state
 	sentBytes    int
 	saved        time.Time
@@ -182,7 +184,7 @@ func (r *Reader) consume(ctx context.Context, f *feed) error {
 		f.done(chunk)
 		r.progress()
 	}
-	if err := r.checkpoint(true); err != nil {
+	if err := r.checkpoint(ctx, true); err != nil {
 		return err
 	}
 	return r.settled(ctx, f)
@@ -216,7 +218,7 @@ func (r *Reader) message(ctx context.Context, m *message, data []byte) error {
 			return nil // it may stand beyond this transaction's end, of which something is still to come
 		}
 		r.reach(position)
-		return r.checkpoint(false)
+		return r.checkpoint(ctx, false)
 	}
 	if err := m.decode(data[25:]); err != nil {
 		return err
@@ -230,16 +232,10 @@ func (r *Reader) message(ctx context.Context, m *message, data []byte) error {
 		r.inside, r.committing = true, m.commit
 		r.instant = m.committed.UTC().AppendFormat(r.instant[:0], catalog.InstantFormat)
 	case 'C':
-		if err := r.settle(ctx); err != nil {
-			return err
-		}
 		r.inside = false
 		r.reach(m.commit)
-		return r.checkpoint(false)
+		return r.checkpoint(ctx, false)
 	case 'R':
-		if err := r.settle(ctx); err != nil { // what waits belongs to the relation as it was
-			return err
-		}
 		rel, err := r.relate(ctx, m.shape)
 		if err != nil {
 			return err
@@ -261,10 +257,14 @@ func (r *Reader) reach(position pglogrepl.LSN) {
 }
 
 // checkpoint writes a state if enough has been sent since the last one, or if it is the last.
-func (r *Reader) checkpoint(last bool) error {
-	due := r.sent >= stateRecords || r.sentBytes >= stateBytes || r.sent > 0 && time.Since(r.saved) >= stateEvery
+func (r *Reader) checkpoint(ctx context.Context, last bool) error {
+	sent, bytes := r.sent+len(r.waiting), r.sentBytes+r.waitingBytes
+	due := sent >= stateRecords || bytes >= stateBytes || sent > 0 && time.Since(r.saved) >= stateEvery
 	if !last && !due && time.Since(r.saved) < r.config.CheckpointInterval {
 		return nil
+	}
+	if err := r.settle(ctx); err != nil {
+		return err
 	}
 	r.at.Number = r.number
 	err := r.emitter.Checkpoint(func() *protocol.State { return r.ledger.Log(r.at) })
@@ -291,7 +291,8 @@ func (r *Reader) progress() {
 // truncated warns: a TRUNCATE has no records.
 func (r *Reader) truncated(relations []uint32) {
 	for _, oid := range relations {
-		if rel := r.relations[oid]; rel != nil && len(rel.targets) > 0 {
+		rel := r.relations[oid]
+		if rel != nil && slices.ContainsFunc(rel.targets, func(t *target) bool { return r.committing >= t.since }) {
 			slog.Warn("the table was truncated: the rows that it had are not reported as deleted",
 				"table", rel.schema+"."+rel.name)
 		}
@@ -300,16 +301,18 @@ func (r *Reader) truncated(relations []uint32) {
 
 // check holds a change against its relation.
 func (rel *relation) check(m *message) error {
-	n := len(rel.columns)
-	if m.kind != 'D' && len(m.row.kinds) != n || m.old.present() && len(m.old.kinds) != n {
-		return &protocol.Error{
-			Kind: protocol.System,
-			Message: fmt.Sprintf("A change of table %s.%s in the log has %d values where the table had %d "+
-				"columns.", rel.schema, rel.name,
-				len(m.row.kinds), n),
-		}
+	has := len(m.row.kinds)
+	if m.kind == 'D' || has == len(rel.columns) && m.old.present() {
+		has = len(m.old.kinds)
 	}
-	return nil
+	if has == len(rel.columns) {
+		return nil
+	}
+	return &protocol.Error{
+		Kind: protocol.System,
+		Message: fmt.Sprintf("A change of table %s.%s in the log has %d values where the table had %d columns.",
+			rel.schema, rel.name, has, len(rel.columns)),
+	}
 }
 
 func unknownRelation(oid uint32) error {

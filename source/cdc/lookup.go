@@ -2,91 +2,212 @@ package cdc
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
+	"slices"
+	"strconv"
 	"strings"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"source-postgres/source/catalog"
 	"source-postgres/source/postgres"
 )
 
+const (
+	firstBatch = 100     // records whose values are looked up together at first; later more, or fewer if they are large
+	foundBytes = 8 << 20 // of values that are held at a time, and one row more
+)
+
 // A lookup finds the present values of rows by key: of columns that the log leaves out because a large value did not
-// change, or because they are generated. What it finds is at least as new as the change.
+// change, because they are generated, or because they had another name or were not there when the change was made.
+// What it finds is at least as new as the change.
 type lookup struct {
-	select_ string   // SELECT … FROM … WHERE (key) IN
+	table   string   // as SQL
+	key     []string // names of columns
 	types   []uint32 // of the key's columns
-	keys    int
+	columns []string // of the stream
+	dropped []bool   // of columns: the table has them no more
 }
 
-// newLookup selects the key, then every column of the stream, all as text.
 func newLookup(t *target, s shape) *lookup {
-	l := &lookup{keys: len(t.key)}
-	var key, all []string
+	l := &lookup{table: postgres.Quote(t.Table.Schema, t.Table.Name), dropped: make([]bool, len(t.Columns))}
+	if t.Table.Kind == catalog.Ordinary {
+		l.table = "ONLY " + l.table // tables that inherit from it may have the same keys
+	}
 	for _, i := range t.key {
-		key = append(key, postgres.Quote(s.columns[i].name))
+		l.key = append(l.key, s.columns[i].name)
 		l.types = append(l.types, s.columns[i].oid)
 	}
-	all = append(all, key...)
 	for _, c := range t.Columns {
-		all = append(all, postgres.Quote(c.Name))
+		l.columns = append(l.columns, c.Name)
 	}
-	l.select_ = fmt.Sprintf("SELECT %s FROM %s WHERE (%s) IN (", strings.Join(all, ", "),
-		postgres.Quote(t.Table.Schema, t.Table.Name), strings.Join(key, ", "))
 	return l
 }
 
-// find gives the rows with the keys, by keyText, each as the values of the stream's columns.
-func (r *Reader) find(ctx context.Context, l *lookup, keys map[string][][]byte) (map[string][][]byte, error) {
-	if err := r.server.Begin(ctx, r.conn, ""); err != nil {
-		return nil, err
+// lacks reports that column c is known to be no more: there is nothing to look up.
+func (l *lookup) lacks(c int) bool { return l.dropped[c] }
+
+// A finding is what was found for the records of one target.
+type finding struct {
+	wanted []bool         // which columns were looked up
+	keys   [][][]byte     // the rows that were looked for
+	index  map[string]int // keyText of keys, to their index
+	rows   map[int][][]byte
+	until  int // the rows from this index on were left for the next time
+}
+
+func newFinding(columns int) *finding {
+	return &finding{wanted: make([]bool, columns), index: map[string]int{}, rows: map[int][][]byte{}}
+}
+
+// want adds the row of p.
+func (f *finding) want(p *pending) {
+	for c, missing := range p.missing {
+		f.wanted[c] = f.wanted[c] || missing
 	}
-	var sql strings.Builder
-	sql.WriteString(l.select_)
-	var args [][]byte
-	var types []uint32
-	for _, key := range keys {
-		if len(args) > 0 {
-			sql.WriteString(", ")
+	text := keyText(p.key)
+	if _, known := f.index[text]; known {
+		return
+	}
+	f.index[text] = len(f.keys)
+	f.keys = append(f.keys, p.key)
+	f.until = len(f.keys)
+}
+
+// query selects the position of each row among the wanted and the wanted columns, in the order of the former.
+func (l *lookup) query(f *finding) (sql string, args [][]byte, types []uint32) {
+	var b strings.Builder
+	b.WriteString("SELECT wanted.position")
+	for c, wanted := range f.wanted {
+		switch {
+		case wanted && l.dropped[c]:
+			b.WriteString(", NULL")
+		case wanted:
+			b.WriteString(", found." + postgres.Quote(l.columns[c]))
 		}
-		sql.WriteByte('(')
-		for i, value := range key {
+	}
+	b.WriteString(" FROM (VALUES ")
+	for n, key := range f.keys {
+		if n > 0 {
+			b.WriteString(", ")
+		}
+		fmt.Fprintf(&b, "(%d", n)
+		for _, value := range key {
 			args = append(args, value)
-			if i > 0 {
-				sql.WriteString(", ")
-			}
-			fmt.Fprintf(&sql, "$%d", len(args))
+			fmt.Fprintf(&b, ", $%d", len(args))
 		}
+		b.WriteByte(')')
 		types = append(types, l.types...)
-		sql.WriteByte(')')
 	}
-	sql.WriteByte(')')
-	found := map[string][][]byte{}
-	rows := r.conn.ExecParams(ctx, sql.String(), args, types, nil, nil)
+	b.WriteString(") AS wanted (position")
+	for i := range l.key {
+		fmt.Fprintf(&b, ", k%d", i)
+	}
+	fmt.Fprintf(&b, ") JOIN %s AS found ON ", l.table)
+	for i, name := range l.key {
+		if i > 0 {
+			b.WriteString(" AND ")
+		}
+		fmt.Fprintf(&b, "found.%s = wanted.k%d", postgres.Quote(name), i)
+	}
+	b.WriteString(" ORDER BY wanted.position")
+	return b.String(), args, types
+}
+
+// find fills in the rows of f, up to room bytes of them but at least one, and gives the bytes.
+func (r *Reader) find(ctx context.Context, t *target, f *finding, room int) (int, error) {
+	for narrowed := false; ; narrowed = true {
+		if err := r.server.Begin(ctx, r.conn, ""); err != nil {
+			return 0, err
+		}
+		held, err := r.fetch(ctx, t.again, f, room)
+		if back := r.server.Rollback(ctx, r.conn); err == nil {
+			err = back
+		}
+		code := ""
+		var said *pgconn.PgError
+		if errors.As(err, &said) && ctx.Err() == nil && !r.conn.IsClosed() {
+			code = said.Code
+		}
+		switch {
+		case err == nil:
+			return held, nil
+		case code == "42703" && !narrowed: // a column has been dropped or renamed since the sync was planned
+			if err := t.again.narrow(ctx, r.conn, t.Table.OID); err != nil {
+				return 0, err
+			}
+		case slices.Contains(otherTable, code):
+			// The table is not what it was: its values cannot be had any more, which every record will say.
+			slog.Warn("values that the log does not have cannot be looked up", "stream", t.Descriptor, "error", said.Message)
+			clear(f.rows)
+			f.until = len(f.keys)
+			return 0, nil
+		default:
+			return 0, postgres.Explain(err, "look up values that the log does not have")
+		}
+	}
+}
+
+// otherTable holds the SQLSTATEs of a lookup in a table that has changed: no such table, schema, column, operator for
+// the key's type, or value of the key's type.
+var otherTable = []string{"42P01", "3F000", "42703", "42883", "42804", "22P02", "22007", "22008", "22003"}
+
+// fetch runs the query of f.
+func (r *Reader) fetch(ctx context.Context, l *lookup, f *finding, room int) (int, error) {
+	sql, args, types := l.query(f)
+	rows := r.conn.ExecParams(ctx, sql, args, types, nil, nil)
+	held := 0
 	for rows.NextRow() {
 		v := rows.Values()
-		values := make([][]byte, len(v)-l.keys)
-		for i, value := range v[l.keys:] {
-			values[i] = copyOf(value)
+		position, err := strconv.Atoi(string(v[0]))
+		if err != nil || held > 0 && held >= room {
+			f.until = min(f.until, position) // the rest of the answer is passed over
+			continue
 		}
-		found[keyText(v[:l.keys])] = values
+		values, next := make([][]byte, len(f.wanted)), 1
+		for c, wanted := range f.wanted {
+			if wanted {
+				values[c] = copyOf(v[next])
+				held += len(v[next])
+				next++
+			}
+		}
+		held++ // a row of nothing but NULLs counts as well
+		f.rows[position] = values
 	}
 	_, err := rows.Close()
-	if back := r.server.Rollback(ctx, r.conn); err == nil {
-		err = back
+	return held, err
+}
+
+const columnsSQL = `SELECT attname FROM pg_attribute WHERE attrelid = $1::oid AND attnum > 0 AND NOT attisdropped`
+
+// narrow finds out which columns the table has lost.
+func (l *lookup) narrow(ctx context.Context, conn *pgconn.PgConn, oid uint32) error {
+	var there []string
+	args := [][]byte{strconv.AppendUint(nil, uint64(oid), 10)}
+	err := postgres.Query(ctx, conn, columnsSQL, args, func(v [][]byte) error {
+		there = append(there, string(v[0]))
+		return nil
+	})
+	if err != nil {
+		return postgres.Explain(err, "list the columns")
 	}
-	if err != nil && (ctx.Err() != nil || r.conn.IsClosed()) {
-		return nil, postgres.Explain(err, "look up values that the log does not have")
+	for c, name := range l.columns {
+		l.dropped[c] = !slices.Contains(there, name)
 	}
-	// Otherwise the table is not what it was: its values cannot be had any more, which every record will say.
-	return found, nil
+	return nil
 }
 
 // keyText makes one string of a key; no two keys have the same.
 func keyText(key [][]byte) string {
-	var b strings.Builder
+	var b []byte
 	for _, value := range key {
-		fmt.Fprintf(&b, "%d:", len(value))
-		b.Write(value)
+		b = strconv.AppendInt(b, int64(len(value)), 10)
+		b = append(append(b, ':'), value...)
 	}
-	return b.String()
+	return string(b)
 }
 
 // copyOf keeps nil, which is NULL.

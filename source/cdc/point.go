@@ -51,8 +51,8 @@ func Consistent(ctx context.Context, server *postgres.Server, conn *pgconn.PgCon
 
 func newPoint(ctx context.Context, replication, conn *pgconn.PgConn) (*Point, error) {
 	// A slot that waits is no error yet, but worth a word.
-	if open, err := writers(ctx, conn); err == nil && open != "" {
-		slog.Info("the first pass begins when the transactions that are open now have ended", "transactions", open)
+	if names, _, err := writers(ctx, conn, nil); err == nil && names != "" {
+		slog.Info("the first pass begins when the transactions that are open now have ended", "transactions", names)
 	}
 	timed, cancel := context.WithTimeout(ctx, blocked)
 	defer cancel()
@@ -63,8 +63,8 @@ func newPoint(ctx context.Context, replication, conn *pgconn.PgConn) (*Point, er
 		})
 	switch {
 	case err != nil && timed.Err() != nil && ctx.Err() == nil:
-		open, _ := writers(ctx, conn) // only for the message
-		return nil, fmt.Errorf("%w: these transactions have not ended in %s: %s", ErrNoPoint, blocked, open)
+		names, _, _ := writers(ctx, conn, nil) // only for the message
+		return nil, fmt.Errorf("%w: transactions have not ended in %s: %s", ErrNoPoint, blocked, names)
 	case err != nil:
 		return nil, noPoint(postgres.Explain(err, "make a temporary replication slot"))
 	}
@@ -87,53 +87,46 @@ func noPoint(err error) error {
 // Close gives the slot back. The snapshot lives on in the transactions that have taken it over.
 func (p *Point) Close() { postgres.Close(p.conn) }
 
-// writersSQL names the transactions that have written and are open: each holds a lock on its own number. Who may not
-// see what others do may see that. Source: PostgreSQL documentation, pg_locks, pg_prepared_xacts.
-const writersSQL = `
-SELECT coalesce(string_agg(coalesce('process ' || l.pid, 'prepared transaction ' || quote_literal(p.gid)), ', '), '')
-  FROM pg_locks l LEFT JOIN pg_prepared_xacts p ON p.transaction = l.transactionid
- WHERE l.locktype = 'transactionid' AND l.mode = 'ExclusiveLock' AND l.granted`
+// openXact is the SQL condition for the locks l of transactions that have written and are open: each holds one on its own
+// number until after it can be seen that it has ended. Who may not see what others do may see that.
+// Source: PostgreSQL documentation, pg_locks, pg_prepared_xacts.
+const openXact = "l.locktype = 'transactionid' AND l.mode = 'ExclusiveLock' AND l.granted"
 
-func writers(ctx context.Context, conn *pgconn.PgConn) (open string, err error) {
-	err = postgres.Query(ctx, conn, writersSQL, nil, func(v [][]byte) error {
-		open = string(v[0])
+const writersSQL = `
+SELECT coalesce(string_agg(coalesce('process ' || l.pid, 'prepared transaction ' || quote_literal(p.gid)), ', '), ''),
+       coalesce(string_agg(l.transactionid::text, ','), '')
+  FROM pg_locks l LEFT JOIN pg_prepared_xacts p ON p.transaction = l.transactionid
+ WHERE ` + openXact + ` AND ($1::text IS NULL OR l.transactionid::text = ANY (string_to_array($1, ',')))`
+
+// writers are the transactions that have written and are open, in words and as numbers; of those called among, if any are.
+func writers(ctx context.Context, conn *pgconn.PgConn, among []byte) (names, numbers string, err error) {
+	err = postgres.Query(ctx, conn, writersSQL, [][]byte{among}, func(v [][]byte) error {
+		names, numbers = string(v[0]), string(v[1])
 		return nil
 	})
-	return open, err
+	return names, numbers, postgres.Explain(err, "look up the open transactions")
 }
 
-// Quiet waits until every transaction that is open now has ended and a new snapshot shows it. conn is not in a
-// transaction.
+// Quiet waits until every transaction that has written and is open now has ended, so that a new snapshot shows what it
+// did. conn is not in a transaction.
 func Quiet(ctx context.Context, conn *pgconn.PgConn) error {
-	var next string
-	err := postgres.Query(ctx, conn, "SELECT txid_snapshot_xmax(txid_current_snapshot())", nil, func(v [][]byte) error {
-		next = string(v[0])
-		return nil
-	})
 	deadline := time.Now().Add(blocked)
-	for over := false; err == nil && !over; {
-		const sql = "SELECT txid_snapshot_xmin(txid_current_snapshot()) >= $1::bigint"
-		err = postgres.Query(ctx, conn, sql, [][]byte{[]byte(next)}, func(v [][]byte) error {
-			over = v[0][0] == 't'
-			return nil
-		})
-		if over || err != nil {
-			break
-		}
+	names, numbers, err := writers(ctx, conn, nil)
+	for err == nil && numbers != "" {
 		if time.Now().After(deadline) {
-			open, _ := writers(ctx, conn) // only for the message
 			return &protocol.Error{
 				Kind:    protocol.Transient,
-				Message: fmt.Sprintf("The first pass could not begin: transactions did not end in %s: %s.", blocked, open),
+				Message: fmt.Sprintf("The first pass could not begin: transactions did not end in %s: %s.", blocked, names),
 				Hint: "End them (a prepared one: ROLLBACK PREPARED or COMMIT PREPARED), or raise max_replication_slots so that " +
 					"a temporary slot can be made.",
 			}
 		}
 		select {
 		case <-time.After(100 * time.Millisecond):
+			names, numbers, err = writers(ctx, conn, []byte(numbers))
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
-	return postgres.Explain(err, "wait for open transactions")
+	return err
 }

@@ -21,10 +21,8 @@ type target struct {
 	*follower
 	object *codec.Object // encodes the stream's columns, then Meta, from the log's texts
 	from   []int         // the position of each column in the relation's rows; -1: the log does not have it
-	types  []*codec.Type // of each column
-	absent bool          // a column that the log does not have must be looked up in the table
 	key    []int         // the positions in the relation's rows of what identifies a row
-	again  *lookup       // finds values that the log does not have; nil if rows cannot be told apart
+	again  *lookup       // finds values that the log does not have
 }
 
 // relate makes the relation of a shape: which streams it feeds, by the names that it had when the changes were made.
@@ -51,6 +49,9 @@ func (r *Reader) relate(ctx context.Context, s shape) (*relation, error) {
 		return nil, err
 	}
 	for _, f := range followers {
+		if len(f.Columns) == 0 {
+			continue // without columns there are no records
+		}
 		rel.targets = append(rel.targets, newTarget(f, s, types))
 	}
 	return rel, nil
@@ -76,7 +77,8 @@ func newTarget(f *follower, s shape, types []*codec.Type) *target {
 			t.key = append(t.key, i)
 		}
 	}
-	if s.identity == 'f' { // every column is the identity; the table's own key, where it has one, tells rows apart
+	// Where every column is the identity, or none, the table's own key, where it has one, tells rows apart.
+	if s.identity == 'f' || len(t.key) == 0 {
 		t.key = nil
 		for _, name := range f.Table.Key {
 			if i := s.position(name); i >= 0 {
@@ -93,24 +95,18 @@ func newTarget(f *follower, s shape, types []*codec.Type) *target {
 		switch {
 		case i >= 0 && s.columns[i].oid != c.OID:
 			kind = types[i] // it had another type then
-		case i < 0 && c.Generated:
-			t.absent = true // the log of most versions has no generated columns
-		case i < 0:
+		case i < 0 && !c.Generated: // the log of most versions has no generated columns
 			lost = append(lost, c.Name)
 		}
 		t.from = append(t.from, i)
-		t.types = append(t.types, kind)
 		columns = append(columns, codec.Column{Name: c.Name, Type: kind, Key: i >= 0 && slices.Contains(t.key, i)})
 	}
 	if len(lost) > 0 {
 		slog.Info("columns are not in these changes of the table: they were made before the columns were, or after they "+
-			"were "+
-			"dropped or renamed", "stream", f.Descriptor, "columns", lost)
+			"were dropped or renamed; the present values are looked up", "stream", f.Descriptor, "columns", lost)
 	}
 	t.object = codec.NewObject(append(columns, plan.MetaColumns(f.Meta)...), codec.TextWire, f.Limits)
-	if len(t.key) > 0 {
-		t.again = newLookup(t, s)
-	}
+	t.again = newLookup(t, s)
 	return t
 }
 

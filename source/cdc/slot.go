@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"time"
 
@@ -124,7 +125,7 @@ const busy = 60 * time.Second
 
 // start opens the replication connection and starts the stream.
 func (r *Reader) start(ctx context.Context) (*pgconn.PgConn, error) {
-	deadline := time.Now().Add(busy)
+	deadline, told := time.Now().Add(busy), false
 	for {
 		conn, err := r.server.Replicate(ctx)
 		if err != nil {
@@ -144,6 +145,10 @@ func (r *Reader) start(ctx context.Context) (*pgconn.PgConn, error) {
 		var pg *pgconn.PgError
 		if !errors.As(err, &pg) || pg.Code != "55006" {
 			return nil, explain(err, r.config)
+		}
+		if !told {
+			slog.Warn("the replication slot is in use by another connection; waiting for its end", "slot", r.config.CDC.Slot)
+			told = true
 		}
 		if time.Now().After(deadline) {
 			return nil, &protocol.Error{

@@ -79,7 +79,7 @@ func Build(
 		}
 		s := &Stream{
 			Table: table, Descriptor: d, Header: protocol.NewHeader(d, now), SyncID: w.SyncID, System: db.System,
-			Paged: table.Storage.Loaded(),
+			Paged: table.Storage.Loaded() && !table.Partial,
 		}
 		broken := p.method(s, w, c)
 		s.selectColumns(w.Stream.JSONSchema.Properties, c)
@@ -174,7 +174,8 @@ func (p *Plan) method(s *Stream, w *protocol.ConfiguredStream, c *config.Config)
 		return s.followable(c)
 	case config.MethodXmin:
 		if !s.Paged {
-			p.whole(s, "it is, or has a part that is, no table of this server with an xmin of its own")
+			p.whole(s, "it or a part of it is no table of this server, or the user may read "+
+				"some of its columns only: its xmin cannot be read")
 			return nil
 		}
 		s.Method = ByXmin
@@ -246,6 +247,14 @@ func (s *Stream) followable(c *config.Config) *protocol.Error {
 				"changes of it.",
 				s.Descriptor),
 			Hint: fmt.Sprintf("Run: ALTER TABLE %s SET LOGGED; or set the stream to full refresh.", name),
+		}
+	case !t.Published && t.Kind == catalog.Partitioned:
+		return &protocol.Error{
+			Message: fmt.Sprintf("Stream %s is configured as incremental, but publication %s does not publish the changes of "+
+				"its partitions as those of the whole table.", s.Descriptor, c.CDC.Publication),
+			Hint: fmt.Sprintf("Run: ALTER PUBLICATION %s SET (publish_via_partition_root = true); and, if the table is not in "+
+				"the publication yet: ALTER PUBLICATION %[1]s ADD TABLE %s; or choose its partitions as streams instead.",
+				postgres.Quote(c.CDC.Publication), name),
 		}
 	case !t.Published:
 		return &protocol.Error{

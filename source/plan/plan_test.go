@@ -28,7 +28,10 @@ func orders(kind catalog.Kind) *catalog.Table {
 		name string
 		oid  uint32
 	}{{"id", pgtype.Int8OID}, {"at", pgtype.TimestamptzOID}, {"what", pgtype.JSONBOID}} {
-		t.Columns = append(t.Columns, catalog.Column{Name: c.name, Number: int16(i + 1), Type: types.Type(c.oid, -1, 0), WireOID: c.oid})
+		t.Columns = append(
+			t.Columns,
+			catalog.Column{Name: c.name, Number: int16(i + 1), Type: types.Type(c.oid, -1, 0), WireOID: c.oid},
+		)
 	}
 	if kind == catalog.Ordinary || kind == catalog.Materialized || kind == catalog.Partitioned {
 		t.Storage = &catalog.Storage{Parts: []uint32{oid}, Filenode: filenode, Blocks: []int64{5}, Bytes: 40960}
@@ -46,6 +49,24 @@ type request struct {
 	from   state.Stream
 }
 
+// on is the request for another kind of relation.
+func (r request) on(kind catalog.Kind) request {
+	r.kind = kind
+	return r
+}
+
+// in is the request in another mode.
+func (r request) in(mode protocol.SyncMode) request {
+	r.mode = mode
+	return r
+}
+
+// by is the request with another cursor field.
+func (r request) by(cursor ...string) request {
+	r.cursor = cursor
+	return r
+}
+
 // build plans the stream orders as requested.
 func (r request) build(t *testing.T) *Plan {
 	t.Helper()
@@ -54,9 +75,13 @@ func (r request) build(t *testing.T) *Plan {
 	}
 	table := orders(r.kind)
 	want := &protocol.ConfiguredCatalog{Streams: []protocol.ConfiguredStream{{
-		Stream: protocol.Stream{Name: "orders", Namespace: "public", JSONSchema: protocol.Schema{Properties: map[string]protocol.Property{
-			"id": protocol.Integer, "what": protocol.String, "gone": protocol.String,
-		}}},
+		Stream: protocol.Stream{
+			Name:      "orders",
+			Namespace: "public",
+			JSONSchema: protocol.Schema{Properties: map[string]protocol.Property{
+				"id": protocol.Integer, "what": protocol.String, "gone": protocol.String,
+			}},
+		},
 		SyncMode: r.mode, CursorField: r.cursor, SyncID: r.sync,
 	}}}
 	c := &config.Config{Method: r.method, Username: "reader", MaxFieldBytes: 1000, MaxRecordCharacters: 1000,
@@ -99,27 +124,26 @@ func TestMethodOfAStream(t *testing.T) {
 		warning string
 		paged   bool
 	}{
-		"full refresh":       {request{method: config.MethodStandard, mode: protocol.FullRefresh, cursor: []string{"id"}}, Refresh, "", true},
-		"full refresh, Xmin": {request{method: config.MethodXmin, mode: protocol.FullRefresh}, Refresh, "", true},
-		"cursor not selected": {request{method: config.MethodStandard, mode: protocol.Incremental, cursor: []string{"at"}},
-			ByCursor, "", true},
-		"view": {request{kind: catalog.View, method: config.MethodStandard, mode: protocol.Incremental, cursor: []string{"id"}},
-			ByCursor, "", false},
-		"no cursor": {request{method: config.MethodStandard, mode: protocol.Incremental}, Refresh, "no cursor field is configured", true},
-		"Xmin":      {request{method: config.MethodXmin, mode: protocol.Incremental, cursor: []string{"what"}}, ByXmin, "", true},
-		"Xmin of a materialized view": {request{kind: catalog.Materialized, method: config.MethodXmin, mode: protocol.Incremental},
-			ByXmin, "", true},
-		"Xmin of a view":          {request{kind: catalog.View, method: config.MethodXmin, mode: protocol.Incremental}, Refresh, "no xmin", false},
-		"Xmin of a foreign table": {request{kind: catalog.Foreign, method: config.MethodXmin, mode: protocol.Incremental}, Refresh, "no xmin", false},
+		"full refresh":            {standard.in(protocol.FullRefresh), Refresh, "", true},
+		"full refresh, Xmin":      {byXmin.in(protocol.FullRefresh), Refresh, "", true},
+		"cursor not selected":     {standard.by("at"), ByCursor, "", true},
+		"view":                    {standard.on(catalog.View), ByCursor, "", false},
+		"no cursor":               {standard.by(), Refresh, "no cursor field is configured", true},
+		"Xmin":                    {byXmin.by("what"), ByXmin, "", true},
+		"materialized view, Xmin": {byXmin.on(catalog.Materialized), ByXmin, "", true},
+		"view, Xmin":              {byXmin.on(catalog.View), Refresh, "xmin of its own", false},
+		"foreign table, Xmin":     {byXmin.on(catalog.Foreign), Refresh, "xmin of its own", false},
 	} {
 		s, p := test.stream(t)
 		if s.Method != test.want || s.Paged != test.paged || s.From != nil || s.Done {
 			t.Errorf("%s: stream %+v", name, s)
 		}
-		if s.Method == ByCursor && (s.Cursor == nil || s.Cursor.Name != test.cursor[0] || s.Lookback != Lookback{Seconds: 60, Rows: 7}) {
+		if s.Method == ByCursor &&
+			(s.Cursor == nil || s.Cursor.Name != test.cursor[0] || s.Lookback != Lookback{Seconds: 60, Rows: 7}) {
 			t.Errorf("%s: cursor %+v, lookback %+v", name, s.Cursor, s.Lookback)
 		}
-		if warnings := strings.Join(p.Warnings, "\n"); !strings.Contains(warnings, test.warning) || test.warning == "" && warnings != "" {
+		if warnings := strings.Join(p.Warnings, "\n"); !strings.Contains(warnings, test.warning) ||
+			test.warning == "" && warnings != "" {
 			t.Errorf("%s: warnings %q, want %q", name, warnings, test.warning)
 		}
 	}
@@ -150,7 +174,9 @@ func TestCursorsThatWillNotDo(t *testing.T) {
 }
 
 func TestTableThatIsNotThere(t *testing.T) {
-	want := &protocol.ConfiguredCatalog{Streams: []protocol.ConfiguredStream{{Stream: protocol.Stream{Name: "orders", Namespace: `a"b`}}}}
+	want := &protocol.ConfiguredCatalog{
+		Streams: []protocol.ConfiguredStream{{Stream: protocol.Stream{Name: "orders", Namespace: `a"b`}}},
+	}
 	p := Build(&config.Config{Username: "reader"}, &catalog.Database{}, want, &state.Set{}, time.Now())
 	expectBroken(t, "missing", p, `GRANT USAGE ON SCHEMA "a""b" TO "reader"`, `GRANT SELECT ON "a""b"."orders"`)
 }

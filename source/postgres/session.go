@@ -33,6 +33,7 @@ var work = []config.Setting{
 	{Name: "lock_timeout", Value: "5min"},                     // a table locked for longer is worth an error
 	{Name: "idle_in_transaction_session_timeout", Value: "0"}, // the reader is idle while stdout is full
 	{Name: "transaction_timeout", Value: "0"},                 // PostgreSQL 17
+	{Name: "tcp_user_timeout", Value: "0"},                    // nor does it take data then
 	{Name: "jit", Value: "off"},                               // compiling costs more than a plain scan gains
 	{Name: "max_parallel_workers_per_gather", Value: "0"},     // ranges are read in parallel already
 	{Name: "synchronize_seqscans", Value: "off"},              // a scan begins at the first page
@@ -44,6 +45,7 @@ var replicationWork = []config.Setting{
 	{Name: "idle_in_transaction_session_timeout", Value: "0"},
 	{Name: "idle_session_timeout", Value: "0"}, // PostgreSQL 14
 	{Name: "transaction_timeout", Value: "0"},
+	{Name: "tcp_user_timeout", Value: "0"},
 }
 
 // isShape says whether name is one of the settings that nobody else may decide.

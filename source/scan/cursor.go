@@ -210,21 +210,42 @@ func (p *progress) ordered(c condition, advance string, last *string) task {
 	return task{p: p, query: query, args: c.args, types: c.types, order: byCursor}
 }
 
-// inOrder is the task that reads the rows of c in the order of the cursor, and whether the server would have to sort
-// them for that: then a pass over the table is better, which can be shared out and gone on with.
+// inOrder is the task that reads the rows of c in the order of the cursor, and whether a pass over the table is better,
+// which can be shared out and gone on with: it is where the server reckons that the order costs more than the whole
+// table does, as without an index. Whether the server sorts says nothing: it does so for a few rows of a large table,
+// too, which it has found with an index.
 func (w *worker) inOrder(ctx context.Context, p *progress, c condition, last *state.Cursor) (task, bool, error) {
 	t := p.ordered(c, advances(last), last.Value)
-	explain := "EXPLAIN (COSTS OFF) " + t.query
-	sorts := false
-	rows := w.conn.ExecParams(ctx, explain, t.args, t.types, nil, nil)
-	for rows.NextRow() {
-		node := strings.TrimLeft(string(rows.Values()[0]), " ->")
-		sorts = sorts || node == "Sort" || node == "Incremental Sort"
+	ordered, err := w.cost(ctx, t)
+	whole := 0.0
+	if err == nil {
+		whole, err = w.cost(ctx, task{query: p.query("")})
 	}
-	if _, err := rows.Close(); err != nil {
+	if err != nil {
 		return t, false, postgres.Explain(err, fmt.Sprintf("plan the reading of %s", p.Descriptor))
 	}
-	return t, sorts, nil
+	return t, ordered > whole, nil
+}
+
+// cost is what the server reckons that a task costs in all. EXPLAIN begins with a line like
+// Sort  (cost=12.50..13.25 rows=300 width=8).
+func (w *worker) cost(ctx context.Context, t task) (float64, error) {
+	var first string
+	rows := w.conn.ExecParams(ctx, "EXPLAIN "+t.query, t.args, t.types, nil, nil)
+	for rows.NextRow() {
+		if first == "" {
+			first = string(rows.Values()[0])
+		}
+	}
+	if _, err := rows.Close(); err != nil {
+		return 0, err
+	}
+	var begin, total float64
+	figures := first[max(strings.LastIndex(first, "(cost="), 0):]
+	if _, err := fmt.Sscanf(figures, "(cost=%f..%f", &begin, &total); err != nil {
+		return 0, fmt.Errorf("parse the plan %q: %w", first, err)
+	}
+	return total, nil
 }
 
 // bound fixes the value that the stream will have reached when everything in the snapshot has been read: the greatest
@@ -355,6 +376,7 @@ func (p *progress) age(last, then *state.Cursor, s *Session) {
 	switch {
 	case err != nil:
 		return
+	case !s.Open:
 	case s.Snapshot.Xmin <= before.Xmin:
 		then.OpenSince = last.OpenSince
 	case s.Snapshot.Xmin < before.Xmax:

@@ -17,6 +17,7 @@ type Session struct {
 	Time     int64  // when the transaction began, by the server's clock, in seconds since 1970
 	System   string // the cluster's system_identifier
 	Standby  bool   // the server follows another one
+	Open     bool   // transactions with numbers from Snapshot.Xmin on have begun
 }
 
 // Open connects and begins the transaction. The caller closes Conn.
@@ -36,7 +37,7 @@ func Open(ctx context.Context, server *postgres.Server) (*Session, error) {
 // factsSQL works on a standby too, and uses up no transaction number.
 const factsSQL = `
 SELECT txid_current_snapshot(), extract(epoch FROM now())::bigint, (SELECT system_identifier FROM pg_control_system()),
-       pg_is_in_recovery()`
+       pg_is_in_recovery(), age((txid_snapshot_xmin(txid_current_snapshot()) % 4294967296)::text::xid) > 0`
 
 // Begin ends the transaction, if there is one, and begins another, with the snapshot that another transaction
 // exported or, if it is "", a new one.
@@ -52,7 +53,7 @@ func (s *Session) Begin(ctx context.Context, snapshot string) error {
 			return err
 		}
 		s.Time, err = strconv.ParseInt(string(v[1]), 10, 64)
-		s.System, s.Standby = string(v[2]), v[3][0] == 't'
+		s.System, s.Standby, s.Open = string(v[2]), v[3][0] == 't', v[4][0] == 't'
 		return err
 	})
 	if err != nil {

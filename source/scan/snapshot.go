@@ -7,7 +7,8 @@ import (
 )
 
 // A Snapshot is what a transaction can see, in the terms of txid_current_snapshot: 64-bit transaction numbers, the
-// epoch included. Everything below Xmin had ended when it was taken, nothing from Xmax on had begun.
+// epoch included. Everything below Xmin had ended when it was taken, nothing from Xmax on had. Numbers from Xmax on may
+// have been given out, so that one transaction that is open can have that of Xmin and Xmax both.
 type Snapshot struct {
 	Xmin, Xmax uint64
 	Text       string // xmin:xmax:xip_list
@@ -46,7 +47,7 @@ const (
 // IDs and Snapshots.
 func (s Snapshot) writtenSince(since uint64) string {
 	const turn = uint64(1) << 32
-	if since%turn < 3 && since > turn {
+	if since%turn < 3 && since >= turn {
 		since -= since%turn + 1 // 0 to 2 are no transactions, and age makes an exception of them
 	}
 	switch {

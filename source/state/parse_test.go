@@ -12,73 +12,99 @@ import (
 // What Airbyte's connector has written, in its version 2.
 func TestStatesOfAirbyte(t *testing.T) {
 	cursor := &Cursor{Field: "id", Value: pointer("5"), Count: 1}
-	for text, want := range map[string]Stream{
-		`{"version":2,"state_type":"cursor_based","stream_name":"t","stream_namespace":"public","cursor_field":["id"],"cursor":"5",` +
-			`"cursor_record_count":1}`: cursor,
-		`{"stream_name":"t","stream_namespace":"public","cursor_field":["id"],"cursor":"5","cursor_record_count":1}`: cursor,
-		`{"state_type":"cursor_based","cursor_field":["id"],"cursor":null}`:                                          &Cursor{Field: "id"},
-		`{"version":2,"state_type":"ctid","ctid":"(0,2)","incremental_state":{"version":2,"state_type":"cursor_based",` +
-			`"cursor_field":["id"],"cursor":"5","cursor_record_count":1},"relation_filenode":16384}`: &Ctid{Filenode: 16384, Then: cursor},
-		`{"state_type":"ctid","ctid":"(17,9)","incremental_state":{},"relation_filenode":16384}`: &Ctid{Filenode: 16384,
-			Done: Blocks{{0, 17}}},
-		`{"state_type":"ctid","ctid":"(17,9)","incremental_state":null,"relation_filenode":1}`: &Ctid{Filenode: 1, Done: Blocks{{0, 17}}},
-		`{"version":2,"state_type":"ctid","ctid":"(0,0)","incremental_state":{"version":2,"state_type":"xmin","num_wraparound":0,` +
-			`"xmin_xid_value":1234,"xmin_raw_value":1234},"relation_filenode":5}`: &Ctid{Filenode: 5, Then: &Xmin{Bound: 1234}},
-		`{"version":2,"state_type":"xmin","num_wraparound":0,"xmin_xid_value":1234,"xmin_raw_value":1234}`:       &Xmin{Bound: 1234},
-		`{"version":2,"state_type":"xmin","num_wraparound":2,"xmin_xid_value":1234,"xmin_raw_value":8589935826}`: &Xmin{Bound: 2<<32 + 1234},
-		`{"version":2,"state_type":"xmin","num_wraparound":2,"xmin_xid_value":1234}`:                             &Xmin{Bound: 2<<32 + 1234},
+	const (
+		named = `"stream_name":"t","stream_namespace":"public",`
+		five  = `"cursor_field":["id"],"cursor":"5","cursor_record_count":1`
+	)
+	for _, test := range []struct {
+		text string
+		want Stream
+	}{
+		{`{"version":2,"state_type":"cursor_based",` + named + five + `}`, cursor},
+		{`{` + named + five + `}`, cursor},
+		{`{"state_type":"cursor_based","cursor_field":["id"],"cursor":null}`, &Cursor{Field: "id"}},
+		{
+			`{"version":2,"state_type":"ctid","ctid":"(0,2)","relation_filenode":16384,` +
+				`"incremental_state":{"version":2,"state_type":"cursor_based",` + five + `}}`,
+			&Ctid{Filenode: 16384, Then: cursor},
+		},
+		{
+			`{"state_type":"ctid","ctid":"(17,9)","incremental_state":{},"relation_filenode":16384}`,
+			&Ctid{Filenode: 16384, Done: Blocks{{0, 17}}},
+		},
+		{
+			`{"state_type":"ctid","ctid":"(17,9)","incremental_state":null,"relation_filenode":1}`,
+			&Ctid{Filenode: 1, Done: Blocks{{0, 17}}},
+		},
+		{
+			`{"version":2,"state_type":"ctid","ctid":"(0,0)","relation_filenode":5,"incremental_state":{"version":2,` +
+				`"state_type":"xmin","num_wraparound":0,"xmin_xid_value":1234,"xmin_raw_value":1234}}`,
+			&Ctid{Filenode: 5, Then: &Xmin{Bound: 1234}},
+		},
+		{
+			`{"version":2,"state_type":"xmin","num_wraparound":0,"xmin_xid_value":1234,"xmin_raw_value":1234}`,
+			&Xmin{Bound: 1234},
+		},
+		{
+			`{"version":2,"state_type":"xmin","num_wraparound":2,"xmin_xid_value":1234,"xmin_raw_value":8589935826}`,
+			&Xmin{Bound: 2<<32 + 1234},
+		},
+		{`{"version":2,"state_type":"xmin","num_wraparound":2,"xmin_xid_value":1234}`, &Xmin{Bound: 2<<32 + 1234}},
 		// A stream that was configured and never read, or read as full refresh.
-		`{}`:   nil,
-		`null`: nil,
-		``:     nil,
-		`{"stream_name":"t","stream_namespace":"public","cursor_field":[]}`:     nil,
-		`{"stream_name":"t","stream_namespace":"public","cursor_field":["id"]}`: nil,
-		`{"stream_name":"t","unheard_of":[1,{}]}`:                               nil,
+		{`{}`, nil},
+		{`null`, nil},
+		{``, nil},
+		{`{` + named + `"cursor_field":[]}`, nil},
+		{`{` + named + `"cursor_field":["id"]}`, nil},
+		{`{"stream_name":"t","unheard_of":[1,{}]}`, nil},
 	} {
-		got, _, err := parseStream(json.RawMessage(text))
-		if err != nil || !reflect.DeepEqual(got, want) && (got != nil || want != nil) {
-			t.Errorf("%s: %#v, %v; want %#v", text, got, err, want)
+		got, _, err := parseStream(json.RawMessage(test.text))
+		if err != nil || !reflect.DeepEqual(got, test.want) && (got != nil || test.want != nil) {
+			t.Errorf("%s: %#v, %v; want %#v", test.text, got, err, test.want)
 		}
 	}
 }
 
 // What makes no sense is never taken for a state that says nothing.
 func TestMalformedStates(t *testing.T) {
-	for text, says := range map[string]string{
-		`[]`: "parse state", `"x"`: "parse state", `{"version":"2"}`: "parse state", `{`: "parse state",
-		`{"state_type":"cursors"}`:                                                                             "cursors",
-		`{"state_type":"cursor_based","cursor":"5"}`:                                                           "cursor_field",
-		`{"state_type":"cursor_based","cursor":"5","cursor_field":["a","b"]}`:                                  "cursor_field",
-		`{"cursor":"5","cursor_field":["a","b"]}`:                                                              "cursor_field",
-		`{"state_type":"cursor_based","cursor":5,"cursor_field":["a"]}`:                                        "cursor",
-		`{"state_type":"cursor_based","cursor_field":["a"],"cursor_record_count":-1}`:                          "cursor_record_count",
-		`{"state_type":"cursor_based","cursor_field":["a"],"snapshot":"12"}`:                                   "snapshot",
-		`{"state_type":"cursor_based","cursor_field":["a"],"snapshot":"1:2:x"}`:                                "snapshot",
-		`{"state_type":"xmin"}`:                                                                                "xmin_xid_value",
-		`{"state_type":"xmin","xmin_xid_value":-1}`:                                                            "parse state",
-		`{"state_type":"ctid","ctid":"(0,1)"}`:                                                                 "relation_filenode",
-		`{"state_type":"ctid","relation_filenode":1}`:                                                          "ctid",
-		`{"state_type":"ctid","ctid":"0,1","relation_filenode":1}`:                                             "ctid",
-		`{"state_type":"ctid","ctid":"(0,1)x","relation_filenode":1}`:                                          "ctid",
-		`{"state_type":"ctid","ctid":"(-1,1)","relation_filenode":1}`:                                          "ctid",
-		`{"state_type":"ctid","ctid":"(4294967296,1)","relation_filenode":1}`:                                  "ctid",
-		`{"state_type":"ctid","ctid":"(0,0)","relation_filenode":1,"ranges":[[5,3]]}`:                          "range",
-		`{"state_type":"ctid","ctid":"(0,0)","relation_filenode":1,"ranges":[[-1,3]]}`:                         "range",
-		`{"state_type":"ctid","ctid":"(0,0)","relation_filenode":1,"ranges":[[0,4294967297]]}`:                 "range",
-		`{"state_type":"ctid","ctid":"(5,0)","relation_filenode":1,"finished":true}`:                           "blocks are missing",
-		`{"state_type":"ctid","ctid":"(5,0)","relation_filenode":1,"incremental_state":{"state_type":"xmin"}}`: "xmin_xid_value",
-		`{"state_type":"ctid","ctid":"(5,0)","relation_filenode":1,"since":{"state_type":"odd"}}`:              "odd",
-		`{"state_type":"ctid","ctid":"(5,0)","relation_filenode":1,"since":{"state_type":"full_refresh"}}`:     "begin or end",
-		`{"state_type":"ctid","ctid":"(5,0)","relation_filenode":1,"incremental_state":` +
-			`{"state_type":"ctid","ctid":"(5,0)","relation_filenode":1}}`: "begin or end",
-		`{"state_type":"cdc"}`:              "LSN",
-		`{"state_type":"cdc","from":"zzz"}`: "LSN",
+	const pass = `{"state_type":"ctid","relation_filenode":1,`
+	for _, test := range []struct{ text, says string }{
+		{`[]`, "parse state"},
+		{`"x"`, "parse state"},
+		{`{"version":"2"}`, "parse state"},
+		{`{`, "parse state"},
+		{`{"state_type":"cursors"}`, "cursors"},
+		{`{"state_type":"cursor_based","cursor":"5"}`, "cursor_field"},
+		{`{"state_type":"cursor_based","cursor":"5","cursor_field":["a","b"]}`, "cursor_field"},
+		{`{"cursor":"5","cursor_field":["a","b"]}`, "cursor_field"},
+		{`{"state_type":"cursor_based","cursor":5,"cursor_field":["a"]}`, "cursor"},
+		{`{"state_type":"cursor_based","cursor_field":["a"],"cursor_record_count":-1}`, "cursor_record_count"},
+		{`{"state_type":"cursor_based","cursor_field":["a"],"snapshot":"12"}`, "snapshot"},
+		{`{"state_type":"cursor_based","cursor_field":["a"],"snapshot":"1:2:x"}`, "snapshot"},
+		{`{"state_type":"xmin"}`, "xmin_xid_value"},
+		{`{"state_type":"xmin","xmin_xid_value":-1}`, "parse state"},
+		{`{"state_type":"ctid","ctid":"(0,1)"}`, "relation_filenode"},
+		{`{"state_type":"ctid","relation_filenode":1}`, "ctid"},
+		{pass + `"ctid":"0,1"}`, "ctid"},
+		{pass + `"ctid":"(0,1)x"}`, "ctid"},
+		{pass + `"ctid":"(-1,1)"}`, "ctid"},
+		{pass + `"ctid":"(4294967296,1)"}`, "ctid"},
+		{pass + `"ctid":"(0,0)","ranges":[[5,3]]}`, "range"},
+		{pass + `"ctid":"(0,0)","ranges":[[-1,3]]}`, "range"},
+		{pass + `"ctid":"(0,0)","ranges":[[0,4294967297]]}`, "range"},
+		{pass + `"ctid":"(5,0)","finished":true}`, "blocks are missing"},
+		{pass + `"ctid":"(5,0)","incremental_state":{"state_type":"xmin"}}`, "xmin_xid_value"},
+		{pass + `"ctid":"(5,0)","since":{"state_type":"odd"}}`, "odd"},
+		{pass + `"ctid":"(5,0)","since":{"state_type":"full_refresh"}}`, "begin or end"},
+		{pass + `"ctid":"(5,0)","incremental_state":` + pass + `"ctid":"(5,0)"}}`, "begin or end"},
+		{`{"state_type":"cdc"}`, "LSN"},
+		{`{"state_type":"cdc","from":"zzz"}`, "LSN"},
 	} {
-		got, _, err := parseStream(json.RawMessage(text))
+		got, _, err := parseStream(json.RawMessage(test.text))
 		if err == nil || got != nil {
-			t.Errorf("%s: %#v, no error", text, got)
-		} else if !strings.Contains(err.Error(), says) {
-			t.Errorf("%s: error %q does not say %q", text, err, says)
+			t.Errorf("%s: %#v, no error", test.text, got)
+		} else if !strings.Contains(err.Error(), test.says) {
+			t.Errorf("%s: error %q does not say %q", test.text, err, test.says)
 		}
 	}
 }
@@ -122,7 +148,11 @@ func TestFindByNamespace(t *testing.T) {
 func TestParseTellsEveryProblem(t *testing.T) {
 	_, err := Parse([]protocol.State{
 		streamOf("a", "s", `{"state_type":"odd"}`), streamOf("b", "s", `{}`),
-		streamOf("c", "s", `{"state_type":"xmin","xmin_xid_value":1}`), streamOf("c", "s", `{"state_type":"xmin","xmin_xid_value":2}`),
+		streamOf(
+			"c",
+			"s",
+			`{"state_type":"xmin","xmin_xid_value":1}`,
+		), streamOf("c", "s", `{"state_type":"xmin","xmin_xid_value":2}`),
 		{Type: protocol.TypeLegacy, Data: json.RawMessage(`{"cdc":false,"streams":[]}`)},
 		{Type: protocol.TypeGlobal, Global: &protocol.GlobalState{}},
 	}, false)

@@ -24,7 +24,8 @@ func states() map[string]struct {
 		names      = `"version":2,`
 		described  = `"stream_name":"orders","stream_namespace":"public"`
 		marked     = `"system_identifier":"7434567890123456789","relation_oid":16390,"snapshot":"750:760:750,755"`
-		cursorText = `{` + names + `"state_type":"cursor_based",` + described + `,"cursor_field":["at"],"cursor":"5",` + marked +
+		cursorText = `{` + names + `"state_type":"cursor_based",` + described + `,"cursor_field":["at"],` +
+			`"cursor":"5",` + marked +
 			`,"snapshot_time":1700000000,"open_since":1699999999}`
 	)
 	return map[string]struct {
@@ -34,7 +35,8 @@ func states() map[string]struct {
 		"cursor": {cursor, cursorText},
 		"cursor of a view": {
 			&Cursor{Field: "a \"b\"", Value: pointer("\u2028 <&>"), Count: 3},
-			`{` + names + `"state_type":"cursor_based",` + described + `,"cursor_field":["a \"b\""],"cursor":"\u2028 \u003c\u0026\u003e",` +
+			`{` + names + `"state_type":"cursor_based",` + described + `,"cursor_field":["a \"b\""],` +
+				`"cursor":"\u2028 \u003c\u0026\u003e",` +
 				`"cursor_record_count":3}`,
 		},
 		"cursor without a value": {
@@ -46,12 +48,14 @@ func states() map[string]struct {
 		},
 		"xmin": {
 			&Xmin{Mark: Mark{OID: 7}, Bound: 5<<32 + 1234},
-			`{` + names + `"state_type":"xmin",` + described + `,"num_wraparound":5,"xmin_xid_value":1234,"xmin_raw_value":21474837714,` +
+			`{` + names + `"state_type":"xmin",` + described + `,"num_wraparound":5,"xmin_xid_value":1234,` +
+				`"xmin_raw_value":21474837714,` +
 				`"relation_oid":7}`,
 		},
 		"pass that has begun": {
 			&Ctid{Filenode: 16384},
-			`{` + names + `"state_type":"ctid",` + described + `,"ctid":"(0,0)","relation_filenode":16384,"incremental_state":{}}`,
+			`{` + names + `"state_type":"ctid",` + described + `,"ctid":"(0,0)",` +
+				`"relation_filenode":16384,"incremental_state":{}}`,
 		},
 		"pass in the middle": {
 			&Ctid{Mark: mark, Filenode: 1 << 51, Done: Blocks{{0, 100}, {200, 300}, {4000, End}}, Then: cursor},
@@ -60,7 +64,8 @@ func states() map[string]struct {
 		},
 		"pass over what has changed": {
 			&Ctid{Filenode: 1, Done: Blocks{{8, 9}}, Since: cursor, Then: cursor},
-			`{` + names + `"state_type":"ctid",` + described + `,"ctid":"(0,0)","relation_filenode":1,"incremental_state":` + cursorText +
+			`{` + names + `"state_type":"ctid",` + described + `,"ctid":"(0,0)","relation_filenode":1,` +
+				`"incremental_state":` + cursorText +
 				`,"ranges":[[8,9]],"since":` + cursorText + `}`,
 		},
 		"finished full refresh": {
@@ -70,7 +75,8 @@ func states() map[string]struct {
 		},
 		"followed": {
 			&Follow{Mark: Mark{OID: 5}, From: 0x16CA368, Filenode: 77},
-			`{` + names + `"state_type":"cdc",` + described + `,"relation_filenode":77,"finished":true,"relation_oid":5,"from":"0/16CA368"}`,
+			`{` + names + `"state_type":"cdc",` + described + `,"relation_filenode":77,"finished":true,` +
+				`"relation_oid":5,"from":"0/16CA368"}`,
 		},
 		"whole": {
 			&Whole{SyncID: pointer(int64(0))},
@@ -120,7 +126,8 @@ func TestLedgerOfStreamStates(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := `{"type":"STREAM","stream":{"stream_descriptor":{"name":"orders","namespace":"public"},"stream_state":{"version":2,` +
+	want := `{"type":"STREAM","stream":{"stream_descriptor":{"name":"orders","namespace":"public"},` +
+		`"stream_state":{"version":2,` +
 		`"state_type":"cursor_based","stream_name":"orders","stream_namespace":"public","cursor_field":["id"],"cursor":"7"}}}`
 	if string(text) != want {
 		t.Errorf("%s, want\n%s", text, want)
@@ -135,10 +142,12 @@ func TestLedgerOfGlobalStates(t *testing.T) {
 	})
 	l.Stream(other, &Ctid{Filenode: 5, Then: &Follow{From: 9}})
 	global := l.Log(Log{LSN: 32, Number: 1<<60 + 1, System: "7", Timeline: 3})
-	if global.Type != protocol.TypeGlobal || len(global.Global.Streams) != 2 || global.Global.Streams[0].Descriptor != other {
+	if global.Type != protocol.TypeGlobal || len(global.Global.Streams) != 2 ||
+		global.Global.Streams[0].Descriptor != other {
 		t.Fatalf("%+v", global.Global)
 	}
-	want := `{"version":2,"state_type":"cdc","lsn":"0/20","last_ab_cdc_lsn":"1152921504606846977","system_identifier":"7","timeline":3}`
+	want := `{"version":2,"state_type":"cdc","lsn":"0/20","last_ab_cdc_lsn":"1152921504606846977",` +
+		`"system_identifier":"7","timeline":3}`
 	if got := string(global.Global.Shared); got != want {
 		t.Errorf("shared state %s, want %s", got, want)
 	}
