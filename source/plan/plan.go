@@ -175,7 +175,7 @@ func (p *Plan) method(s *Stream, w *protocol.ConfiguredStream, c *config.Config)
 	case config.MethodXmin:
 		if !s.Paged {
 			p.whole(s, "it or a part of it is no table of this server, or the user may read "+
-				"some of its columns only: its xmin cannot be read")
+				"some of its columns only, so that there is no xmin of its own to read")
 			return nil
 		}
 		s.Method = ByXmin

@@ -131,8 +131,8 @@ func TestMethodOfAStream(t *testing.T) {
 		"no cursor":               {standard.by(), Refresh, "no cursor field is configured", true},
 		"Xmin":                    {byXmin.by("what"), ByXmin, "", true},
 		"materialized view, Xmin": {byXmin.on(catalog.Materialized), ByXmin, "", true},
-		"view, Xmin":              {byXmin.on(catalog.View), Refresh, "xmin of its own", false},
-		"foreign table, Xmin":     {byXmin.on(catalog.Foreign), Refresh, "xmin of its own", false},
+		"view, Xmin":              {byXmin.on(catalog.View), Refresh, "xmin cannot be read", false},
+		"foreign table, Xmin":     {byXmin.on(catalog.Foreign), Refresh, "xmin cannot be read", false},
 	} {
 		s, p := test.stream(t)
 		if s.Method != test.want || s.Paged != test.paged || s.From != nil || s.Done {
