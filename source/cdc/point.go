@@ -87,9 +87,9 @@ func noPoint(err error) error {
 // Close gives the slot back. The snapshot lives on in the transactions that have taken it over.
 func (p *Point) Close() { postgres.Close(p.conn) }
 
-// openXact is the SQL condition for the locks l of transactions that have written and are open: each holds one on its own
-// number until after it can be seen that it has ended. Who may not see what others do may see that.
-// Source: PostgreSQL documentation, pg_locks, pg_prepared_xacts.
+// openXact is the SQL condition for the locks l of transactions that have written and are open: each holds one on its
+// own number until after it can be seen that it has ended. Who may not see what others do may see that. Source:
+// PostgreSQL documentation, pg_locks, pg_prepared_xacts.
 const openXact = "l.locktype = 'transactionid' AND l.mode = 'ExclusiveLock' AND l.granted"
 
 const writersSQL = `
@@ -98,7 +98,8 @@ SELECT coalesce(string_agg(coalesce('process ' || l.pid, 'prepared transaction '
   FROM pg_locks l LEFT JOIN pg_prepared_xacts p ON p.transaction = l.transactionid
  WHERE ` + openXact + ` AND ($1::text IS NULL OR l.transactionid::text = ANY (string_to_array($1, ',')))`
 
-// writers are the transactions that have written and are open, in words and as numbers; of those called among, if any are.
+// writers are the transactions that have written and are open, in words and as numbers; of those called among, if any
+// are.
 func writers(ctx context.Context, conn *pgconn.PgConn, among []byte) (names, numbers string, err error) {
 	err = postgres.Query(ctx, conn, writersSQL, [][]byte{among}, func(v [][]byte) error {
 		names, numbers = string(v[0]), string(v[1])

@@ -84,8 +84,10 @@ func (r request) build(t *testing.T) *Plan {
 		},
 		SyncMode: r.mode, CursorField: r.cursor, SyncID: r.sync,
 	}}}
-	c := &config.Config{Method: r.method, Username: "reader", MaxFieldBytes: 1000, MaxRecordCharacters: 1000,
-		Standard: config.Standard{Lookback: time.Minute, LookbackRows: 7}}
+	c := &config.Config{
+		Method: r.method, Username: "reader", MaxFieldBytes: 1000, MaxRecordCharacters: 1000,
+		Standard: config.Standard{Lookback: time.Minute, LookbackRows: 7},
+	}
 	set := &state.Set{}
 	if r.from != nil {
 		message := state.NewLedger(nil, nil).Stream(table.Descriptor(), r.from)
@@ -131,8 +133,8 @@ func TestMethodOfAStream(t *testing.T) {
 		"no cursor":               {standard.by(), Refresh, "no cursor field is configured", true},
 		"Xmin":                    {byXmin.by("what"), ByXmin, "", true},
 		"materialized view, Xmin": {byXmin.on(catalog.Materialized), ByXmin, "", true},
-		"view, Xmin":              {byXmin.on(catalog.View), Refresh, "xmin cannot be read", false},
-		"foreign table, Xmin":     {byXmin.on(catalog.Foreign), Refresh, "xmin cannot be read", false},
+		"view, Xmin":              {byXmin.on(catalog.View), Refresh, "xmin", false},
+		"foreign table, Xmin":     {byXmin.on(catalog.Foreign), Refresh, "xmin", false},
 	} {
 		s, p := test.stream(t)
 		if s.Method != test.want || s.Paged != test.paged || s.From != nil || s.Done {

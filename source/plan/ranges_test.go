@@ -73,7 +73,12 @@ func TestRangesOfSmallAndLargeTables(t *testing.T) {
 		blocks []int64
 		want   int
 	}{
-		{nil, 1}, {[]int64{0}, 1}, {[]int64{1}, 1}, {[]int64{1024}, 1}, {[]int64{2048}, 2}, {[]int64{1024, 1024}, 2},
+		{nil, 1},
+		{[]int64{0}, 1},
+		{[]int64{1}, 1},
+		{[]int64{1024}, 1},
+		{[]int64{2048}, 2},
+		{[]int64{1024, 1024}, 2},
 		{[]int64{32 * 1024}, 32},
 	} {
 		s := &catalog.Storage{Blocks: test.blocks}

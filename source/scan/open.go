@@ -20,7 +20,11 @@ func (w *worker) open(ctx context.Context, s *Session, p *progress) ([]task, err
 	p.mark = state.Mark{System: s.System, OID: p.Table.OID, Snapshot: now.Text}
 	p.first, p.since, p.then, p.done = p.mark, nil, nil, nil
 	if err := p.behind(s); err != nil {
-		return nil, err
+		if p.Method != plan.Refresh {
+			return nil, err
+		}
+		slog.Warn("the state is ahead of the server; the stream starts over", "stream", p.Descriptor)
+		p.from = nil
 	}
 	p.meta = p.follow.meta(p.Meta)
 	if p.Method == plan.ByLog {

@@ -47,8 +47,8 @@ func (p *progress) pass(done state.Blocks, fresh, again condition) []task {
 	return tasks
 }
 
-// ranges cuts blocks into what one statement each reads. A server before version 14 has no way to read blocks by number:
-// it would scan the whole table for every range, so that there it is read in one piece.
+// ranges cuts blocks into what one statement each reads. A server before version 14 has no way to read blocks by
+// number: it would scan the whole table for every range, so that there it is read in one piece.
 func (p *progress) ranges(blocks state.Blocks) []state.Range {
 	if p.noTIDRange {
 		return blocks
@@ -56,8 +56,8 @@ func (p *progress) ranges(blocks state.Blocks) []state.Range {
 	return plan.Ranges(p.Table.Storage, blocks)
 }
 
-// inOneScan reports that the rows of one statement come in the order of their blocks, and that the table is not cut into
-// ranges: a sequential scan of one file that begins at its first block.
+// inOneScan reports that the rows of one statement come in the order of their blocks, and that the table is not cut
+// into ranges: a sequential scan of one file that begins at its first block.
 func (p *progress) inOneScan() bool { return p.noTIDRange && len(p.Table.Storage.Parts) == 1 }
 
 // resumed is the condition for rows that lie in blocks which an earlier attempt has done and that were written since:
