@@ -8,7 +8,7 @@ REPORT     := go run ./.ci/testreport
 LINTER     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 LINTER_VERSION := v2.15.0
 
-.PHONY: help build test race lint demo image image-test ci
+.PHONY: help build test race lint bench bench-quick demo image image-test ci
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -29,6 +29,12 @@ lint: .cache/golangci-lint-$(LINTER_VERSION) ## formatting and the rules of .gol
 	mkdir -p .cache
 	GOBIN=$(CURDIR)/.cache GOFLAGS= go install $(LINTER)@$*
 	mv .cache/golangci-lint $@
+
+bench: ## whole reads beside PostgreSQL's own programs, on a quiet machine (benchmarks/README.md)
+	go run ./benchmarks
+
+bench-quick: ## the same with a fifth of the rows
+	go run ./benchmarks -quick
 
 demo: ## a sync to look at
 	go run ./integration_tests/demo

@@ -59,6 +59,7 @@ var allowed = map[string]struct{ ours, others []string }{
 			"golang.org/x/sync/errgroup",
 		},
 	},
+	"benchmarks":               {ours: []string{"integration_tests/pgtest"}, others: []string{"*"}},
 	"integration_tests":        {},
 	"integration_tests/pgtest": {others: []string{"*"}},
 	"integration_tests/demo":   {ours: []string{"integration_tests/pgtest"}, others: []string{"*"}},

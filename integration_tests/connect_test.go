@@ -93,8 +93,16 @@ type tlsCase struct {
 	ca   bool
 }
 
-var tlsCases = []tlsCase{{"disable", false}, {"allow", false}, {"prefer", false}, {"require", false}, {"require", true},
-	{"verify-ca", true}, {"verify-full", true}, {"verify-full", false}}
+var tlsCases = []tlsCase{
+	{"disable", false},
+	{"allow", false},
+	{"prefer", false},
+	{"require", false},
+	{"require", true},
+	{"verify-ca", true},
+	{"verify-full", true},
+	{"verify-full", false},
+}
 
 // Each mode connects or refuses as libpq does, whatever the server shows. The databases' names say how they may be
 // entered, so a success also says whether the connection was encrypted.
@@ -178,9 +186,11 @@ func TestServerWithoutTLS(t *testing.T) {
 	if db.value("SHOW ssl") == "on" {
 		t.Fatal("the server of the tests has TLS")
 	}
-	for mode, want := range map[string]string{"disable": "", "allow": "", "prefer": "",
+	for mode, want := range map[string]string{
+		"disable": "", "allow": "", "prefer": "",
 		"require":     "State code: 08004; Message: The server does not support SSL.",
-		"verify-full": "State code: 08004; Message: The server does not support SSL."} {
+		"verify-full": "State code: 08004; Message: The server does not support SSL.",
+	} {
 		c := db.config(map[string]any{"ssl": nil, "ssl_mode": map[string]any{"mode": mode}})
 		status := run(t, "check", input{config: c}).ok().status()
 		if want == "" && status.Status != "SUCCEEDED" || !strings.Contains(status.Message, want) {
@@ -225,10 +235,12 @@ func TestEnvironmentIsIgnored(t *testing.T) {
 	t.Parallel()
 	db := newDB(t)
 	var env []string
-	for _, name := range []string{"PGHOST", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD", "PGPASSFILE", "PGAPPNAME",
+	for _, name := range []string{
+		"PGHOST", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD", "PGPASSFILE", "PGAPPNAME",
 		"PGCONNECT_TIMEOUT", "PGSSLMODE", "PGSSLKEY", "PGSSLCERT", "PGSSLCERTMODE", "PGSSLROOTCERT", "PGSSLNEGOTIATION",
 		"PGTARGETSESSIONATTRS", "PGSERVICE", "PGSERVICEFILE", "PGTZ", "PGOPTIONS", "PGMINPROTOCOLVERSION",
-		"PGMAXPROTOCOLVERSION", "PGCHANNELBINDING", "PGREQUIREAUTH"} {
+		"PGMAXPROTOCOLVERSION", "PGCHANNELBINDING", "PGREQUIREAUTH",
+	} {
 		env = append(env, name+"=nonsense")
 	}
 	status := run(t, "check", input{config: db.config(nil), env: env}).ok().status()

@@ -88,8 +88,10 @@ ALTER TABLE owned OWNER TO %[3]s;
 ALTER TABLE owned_by_group OWNER TO %[2]s;`, inner.Name, outer.Name, user.Name))
 
 	c := discover(t, db.configAs(user, map[string]any{"schemas": nil}))
-	want := []string{"public.columns", "public.everybody", "public.granted", "public.hidden_key", "public.nested",
-		"public.owned", "public.owned_by_group", "public.through"}
+	want := []string{
+		"public.columns", "public.everybody", "public.granted", "public.hidden_key", "public.nested",
+		"public.owned", "public.owned_by_group", "public.through",
+	}
 	if got := c.names(); !slices.Equal(got, want) {
 		t.Errorf("streams %q, want %q", got, want)
 	}

@@ -85,8 +85,16 @@ func TestNamesDoNotCollide(t *testing.T) {
 	t.Parallel()
 	db := newDB(t)
 	tables := [][2]string{
-		{"a.b", "c"}, {"a", "b.c"}, {"a", "t"}, {"a.b", "t"}, {"A", "t"}, {"a", "T"}, {"a", "e\u0301"}, {"a", "\u00e9"},
-		{"a_b", "t"}, {"a%b", "t"},
+		{"a.b", "c"},
+		{"a", "b.c"},
+		{"a", "t"},
+		{"a.b", "t"},
+		{"A", "t"},
+		{"a", "T"},
+		{"a", "e\u0301"},
+		{"a", "\u00e9"},
+		{"a_b", "t"},
+		{"a%b", "t"},
 	}
 	want := map[streamName][]string{}
 	for i, table := range tables {

@@ -267,8 +267,9 @@ func TestCatalogOfPlatforms(t *testing.T) {
 	db.exec("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1), (2)")
 	config := db.config(nil)
 	catalog := `{"later":1,"streams":[{"stream":{"name":"t","namespace":"public","json_schema":{"type":"object",
-		"properties":{"id":{"type":"number","later":null}},"later":[]},"supported_sync_modes":null,"source_defined_cursor":null,
-		"default_cursor_field":null,"source_defined_primary_key":null,"is_resumable":null,"is_file_based":null,"later":{}},
+		"properties":{"id":{"type":"number","later":null}},"later":[]},"supported_sync_modes":null,
+		"source_defined_cursor":null,"default_cursor_field":null,"source_defined_primary_key":null,"is_resumable":null,
+		"is_file_based":null,"later":{}},
 		"sync_mode":"full_refresh","destination_sync_mode":"anything","cursor_field":null,"primary_key":null,
 		"generation_id":null,"minimum_generation_id":null,"sync_id":null,"include_files":null,"later":true}]}`
 	run(t, "read", input{config: config, catalog: json.RawMessage(catalog)}).ok().expectRows("t", db.rows("t"))

@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// A tally reads the output of a read of one stream that is too long for the harness to take every line apart: it counts,
-// and looks at each record's field id. What it does not check of the invariants, other tests do with the same connector.
+// A tally reads the output of a read of one stream that is too long for the harness to take every line apart: it
+// counts, and looks at each record's field id. What it does not check of the invariants, other tests do.
 type tally struct {
 	p       *process
 	seen    []bool // by id: in a record of this run

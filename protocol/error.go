@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 )
 
@@ -53,13 +54,13 @@ func Problems(err error) []error {
 	return all
 }
 
-// summary makes one Error of all problems in err: one line each, in order. Where their kinds differ, a transient one
-// decides (a retry can then get further, and leaves the others alone to be seen), then a config one.
+// summary makes one Error of all problems in err: one line each, in order, as many as fit. Where their kinds differ, a
+// transient one decides (a retry can then get further, and leaves the others alone to be seen), then a config one.
 func summary(err error) *Error {
 	problems := Problems(err)
 	var lines, causes []string
 	rank := map[FailureType]int{System: 0, Config: 1, Transient: 2}
-	sum := &Error{Kind: System, Err: err}
+	sum := &Error{Kind: System}
 	for _, p := range problems {
 		e := asError(p)
 		if rank[e.Kind] > rank[sum.Kind] {
@@ -77,11 +78,33 @@ func summary(err error) *Error {
 			causes = append(causes, e.Err.Error())
 		}
 	}
-	sum.Message = strings.Join(lines, "\n")
+	sum.Message = list(lines)
 	if len(causes) > 0 {
-		sum.Err = errors.New(strings.Join(causes, "\n"))
+		sum.Err = errors.New(list(causes))
 	}
 	return sum
+}
+
+// longest is how many bytes of text an error may have: platforms cut it at 50,000 characters, people read less.
+const longest = 20_000
+
+// list joins lines; of those that are too many only the number is told, and what is too long is cut.
+func list(lines []string) string {
+	var text strings.Builder
+	for i, line := range lines {
+		if i > 0 && text.Len()+len(line) > longest {
+			fmt.Fprintf(&text, "\n… and %d more.", len(lines)-i)
+			break
+		}
+		if i > 0 {
+			text.WriteByte('\n')
+		}
+		if len(line) > longest {
+			line = strings.ToValidUTF8(line[:longest], "") + "…"
+		}
+		text.WriteString(line)
+	}
+	return text.String()
 }
 
 // asError finds the Error in p, or makes one: what nobody put into words is the connector's own fault.

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime/debug"
+	"strconv"
 	"strings"
 )
 
@@ -185,18 +186,34 @@ func parseArgs(args []string) (*commandLine, error) {
 			}
 			line.files[name[2:]] = value
 		case "spec", "check", "discover", "read":
+			if given {
+				return nil, usageError("Command %s takes no value.", name)
+			}
 			if line.command != "" {
 				return nil, usageError("Two commands were given: %s and %s.", line.command, name)
 			}
 			line.command = name
 		default:
-			return nil, usageError("Unknown command or option %q.", args[i])
+			return nil, usageError("Unknown command or option%s.", shown(name))
 		}
 	}
 	if line.command == "" {
 		return nil, usageError("No command was given.")
 	}
 	return line, nil
+}
+
+// shown is name for an error, or nothing: what does not look like a name could be settings that were pasted.
+func shown(name string) string {
+	for _, r := range name {
+		if r != '-' && r != '_' && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') {
+			return ""
+		}
+	}
+	if name == "" || len(name) > 30 {
+		return ""
+	}
+	return " " + strconv.Quote(name)
 }
 
 func usageError(format string, args ...any) error {
@@ -211,6 +228,12 @@ func (l *commandLine) file(option string) ([]byte, error) {
 	path, ok := l.files[option]
 	if !ok {
 		return nil, &Error{Kind: Config, Message: fmt.Sprintf("Command %s needs --%s FILE.", l.command, option)}
+	}
+	if strings.ContainsAny(path, "{[\n") && json.Valid([]byte(path)) {
+		return nil, &Error{
+			Kind: Config, Message: fmt.Sprintf("Option --%s was given JSON.", option),
+			Hint: "Write it to a file, and give the file's path.",
+		}
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 )
 
@@ -89,11 +90,16 @@ func ParseStates(text []byte) ([]State, error) {
 			s.Type = TypeLegacy
 		case s.Type != TypeStream && s.Type != TypeGlobal:
 			return nil, fmt.Errorf("parse state: unknown type %q", s.Type)
+		case s.Type == TypeStream && s.Stream.Descriptor.Name == "",
+			s.Type == TypeGlobal && slices.ContainsFunc(s.Global.Streams, nameless):
+			return nil, errors.New("parse state: the state of a stream does not say of which one")
 		}
 		kept = append(kept, s)
 	}
 	return kept, nil
 }
+
+func nameless(s StreamState) bool { return s.Descriptor.Name == "" }
 
 // parseLegacy reads a bare object: either one state message's state, or the data of a legacy state.
 func parseLegacy(text []byte) ([]State, error) {

@@ -1,9 +1,12 @@
 package protocol
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sort"
 	"strings"
 
@@ -11,21 +14,30 @@ import (
 )
 
 // validate holds config against the connectionSpecification in spec and reports every violation at once, by field, in
-// words for the person who filled in the form and without any value of a field: it could be a secret.
+// words for the person who filled in the form and without any value of a field: it could be a secret. A setting that is
+// null counts as not given.
 func validate(spec, config []byte) error {
 	var s struct {
-		Schema json.RawMessage `json:"connectionSpecification"`
+		Schema map[string]any `json:"connectionSpecification"`
 	}
-	if err := json.Unmarshal(spec, &s); err != nil {
+	if err := decode(spec, &s); err != nil {
 		return fmt.Errorf("parse spec: %w", err)
 	}
-	schema, err := gojsonschema.NewSchema(gojsonschema.NewBytesLoader(s.Schema))
+	var settings any
+	// The first of the two refuses numbers that no double holds, which gojsonschema panics at.
+	if err := errors.Join(json.Unmarshal(config, &settings), decode(config, &settings)); err != nil {
+		return &Error{
+			Kind: Config, Message: "The settings are not a JSON document, or a number in them is out of range.", Err: err,
+		}
+	}
+	narrow(s.Schema, settings)
+	schema, err := gojsonschema.NewSchema(gojsonschema.NewRawLoader(s.Schema))
 	if err != nil {
 		return fmt.Errorf("parse spec: %w", err)
 	}
-	result, err := schema.Validate(gojsonschema.NewBytesLoader(config))
+	result, err := schema.Validate(gojsonschema.NewRawLoader(settings))
 	if err != nil {
-		return &Error{Kind: Config, Message: "The settings are not a JSON document.", Err: err}
+		return fmt.Errorf("validate settings: %w", err)
 	}
 	var problems []string
 	seen := map[string]bool{}
@@ -41,6 +53,62 @@ func validate(spec, config []byte) error {
 		errs = append(errs, &Error{Kind: Config, Message: text})
 	}
 	return errors.Join(errs...)
+}
+
+// decode is json.Unmarshal, but numbers stay as they were written, which is what gojsonschema takes.
+func decode(text []byte, v any) error {
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber()
+	return d.Decode(v)
+}
+
+// narrow takes the nulls out of settings, and replaces each oneOf of schema, at every depth, by the one option that the
+// settings choose: what is then reported as wrong is wrong with that option, and not with another one.
+func narrow(schema map[string]any, settings any) {
+	object, ok := settings.(map[string]any)
+	if !ok {
+		delete(schema, "oneOf") // the type is wrong already
+		return
+	}
+	maps.DeleteFunc(object, func(_ string, v any) bool { return v == nil })
+	if options, ok := schema["oneOf"].([]any); ok {
+		delete(schema, "oneOf")
+		maps.Copy(schema, choose(options, object))
+	}
+	properties, _ := schema["properties"].(map[string]any)
+	for name, inner := range properties {
+		if inner, ok := inner.(map[string]any); ok && object[name] != nil {
+			narrow(inner, object[name])
+		}
+	}
+}
+
+// choose gives the option whose const the settings have; without that setting, the option that does not ask for it;
+// else a schema of what the setting may be. That the options differ in the const of one property is a rule of
+// Airbyte's specs.
+func choose(options []any, settings map[string]any) map[string]any {
+	var allowed []any
+	var name string
+	for _, option := range options {
+		option, _ := option.(map[string]any)
+		properties, _ := option["properties"].(map[string]any)
+		for key, property := range properties {
+			property, _ := property.(map[string]any)
+			value, ok := property["const"]
+			if !ok {
+				continue
+			}
+			required, _ := option["required"].([]any)
+			given, isGiven := settings[key]
+			if isGiven && given == value || !isGiven && !slices.Contains(required, any(key)) {
+				return option
+			}
+			name, allowed = key, append(allowed, value)
+		}
+	}
+	return map[string]any{
+		"required": []any{name}, "properties": map[string]any{name: map[string]any{"enum": allowed}},
+	}
 }
 
 func violation(e gojsonschema.ResultError) string {
@@ -59,8 +127,6 @@ func violation(e gojsonschema.ResultError) string {
 			return fmt.Sprintf("The settings must be a JSON object, not %s.", details["given"])
 		}
 		return fmt.Sprintf("Setting %q must be of type %s, not %s.", field, details["expected"], details["given"])
-	case "number_one_of", "number_any_of":
-		return fmt.Sprintf("Setting %q fits none of its options: see which one is chosen and what that option needs.", field)
 	case "number_gte", "number_gt":
 		return fmt.Sprintf("Setting %q must be at least %v.", field, number(details["min"]))
 	case "number_lte", "number_lt":

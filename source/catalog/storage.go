@@ -27,19 +27,31 @@ func (s *Storage) Loaded() bool { return s != nil && len(s.Parts) > 0 }
 // storageSQL lists the parts with storage of the relations in $1. The first column is the relation that was asked
 // for. Source: PostgreSQL documentation: pg_inherits (partitions and inheritance children alike), Database Object
 // Size Functions; oid 2 is the heap access method.
+//
+// The size functions lock the table, if only for a moment: one that another session has locked, or waits to lock,
+// would keep all streams waiting. The planner's number of pages does for such a table: it decides only into how many
+// ranges the table is cut.
 const storageSQL = `
 WITH RECURSIVE part (root, oid) AS (
   SELECT r, r FROM unnest($1::oid[]) AS r
   UNION
   SELECT part.root, i.inhrelid FROM part JOIN pg_inherits i ON i.inhparent = part.oid
+), locked AS (
+  SELECT DISTINCT l.relation
+    FROM pg_locks l JOIN pg_database d ON d.oid = l.database AND d.datname = current_database()
+   WHERE l.mode = 'AccessExclusiveLock'
+), size AS (
+  SELECT part.root, c.oid, c.relkind, c.relam, c.reltuples,
+         CASE WHEN c.oid IN (SELECT relation FROM locked) THEN c.relpages * current_setting('block_size')::bigint
+              ELSE pg_relation_size(c.oid) END AS main,
+         CASE WHEN c.oid NOT IN (SELECT relation FROM locked) THEN pg_table_size(c.oid) END AS whole
+    FROM part JOIN pg_class c ON c.oid = part.oid
+   WHERE c.relkind <> 'p'
 )
-SELECT part.root, c.oid, c.relkind IN ('r', 'm') AND c.relam = 2,
-       coalesce(pg_relation_filenode(c.oid), 0),
-       coalesce(pg_relation_size(c.oid) / current_setting('block_size')::bigint, 0),
-       coalesce(pg_table_size(c.oid), 0), c.reltuples::bigint
-  FROM part JOIN pg_class c ON c.oid = part.oid
- WHERE c.relkind <> 'p'
- ORDER BY part.root, c.oid`
+SELECT root, oid, relkind IN ('r', 'm') AND relam = 2, coalesce(pg_relation_filenode(oid), 0),
+       coalesce(main / current_setting('block_size')::bigint, 0), coalesce(whole, main, 0), reltuples::bigint
+  FROM size
+ ORDER BY root, oid`
 
 // LoadStorage sets the Storage of tables. A table one of whose parts is no heap (a foreign partition, say) gets one
 // without parts: it can only be read as a whole.

@@ -50,8 +50,8 @@ type column struct {
 	typmod int32
 }
 
-// pgEpoch is PostgreSQL's zero of time.
-var pgEpoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+// epoch is PostgreSQL's zero of time, 2000-01-01, in microseconds since 1970.
+const epoch = 946_684_800_000_000
 
 var errShort = errors.New("it ends too early")
 
@@ -67,7 +67,7 @@ func (m *message) decode(data []byte) error {
 	switch m.kind {
 	case 'B':
 		m.commit = pglogrepl.LSN(r.uint64())
-		m.committed = pgEpoch.Add(time.Duration(int64(r.uint64())) * time.Microsecond)
+		m.committed = time.UnixMicro(epoch + int64(r.uint64()))
 		r.uint32() // the transaction's number
 	case 'C':
 		r.byte()

@@ -49,6 +49,7 @@ func (p *parser) driver(text string) urlParams {
 	}}
 	login := time.Duration(-1)
 	connect := login
+	secret := false // what follows may be the rest of a password with an & in it
 	for i, pair := range strings.Split(strings.TrimPrefix(strings.TrimSpace(text), "?"), "&") {
 		if pair == "" {
 			continue
@@ -82,7 +83,11 @@ func (p *parser) driver(text string) urlParams {
 		case "password", "sslpassword":
 			p.hide(value)
 			p.ignore("jdbc_url_params." + name)
+			secret = true
 		default:
+			if secret {
+				name = ""
+			}
 			p.ignore("jdbc_url_params." + urlName(name))
 		}
 	}
@@ -102,7 +107,7 @@ func urlName(name string) string {
 			return "(unreadable name)"
 		}
 	}
-	if len(name) > 40 {
+	if name == "" || len(name) > 40 {
 		return "(unreadable name)"
 	}
 	return name

@@ -55,6 +55,10 @@ func TestURLParamsMalformed(t *testing.T) {
 			}
 		}
 	}
+	if c := parseURL(t, "password=a&b=c&prepareThreshold=5"); !slices.Equal(c.Ignored,
+		[]string{"jdbc_url_params.password", "jdbc_url_params.(unreadable name)"}) {
+		t.Errorf("ignored %q", c.Ignored)
+	}
 	if c := parseURL(t, "sec ret!=1"); !slices.Equal(c.Ignored, []string{"jdbc_url_params.(unreadable name)"}) {
 		t.Errorf("ignored %q", c.Ignored)
 	}

@@ -31,12 +31,21 @@ func Exec(ctx context.Context, conn *pgconn.PgConn, sql string) error {
 	return conn.Exec(ctx, sql).Close()
 }
 
-// Close ends a connection; it waits only a moment for the server to take note.
+// Close ends a connection, and whatever the server still does for it: a backend at work, or waiting for a lock, does
+// not notice that its client has gone. Close waits only a moment for that.
 func Close(conn *pgconn.PgConn) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
+	if conn.IsBusy() {
+		_ = conn.CancelRequest(ctx) // a server that cannot be told is not waited for
+	}
 	// A connection that cannot say goodbye is closed all the same.
 	_ = conn.Close(ctx)
+	// After a cancelled context the driver cancels the statement in a goroutine of its own.
+	select {
+	case <-conn.CleanupDone():
+	case <-ctx.Done():
+	}
 }
 
 // Abandon ends a connection in the middle of a result, without reading the rest of it.

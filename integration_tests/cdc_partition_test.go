@@ -1,0 +1,114 @@
+package integration
+
+import (
+	"strings"
+	"testing"
+)
+
+// partitions makes a partitioned table one of whose leaves has its columns in another order, and a third level.
+const partitions = `
+CREATE TABLE root (id int, region text, v text, PRIMARY KEY (region, id)) PARTITION BY LIST (region);
+CREATE TABLE eu PARTITION OF root FOR VALUES IN ('eu');
+CREATE TABLE us (v text, junk int, region text NOT NULL, id int NOT NULL);
+ALTER TABLE us DROP junk, ADD PRIMARY KEY (region, id);
+ALTER TABLE root ATTACH PARTITION us FOR VALUES IN ('us');
+CREATE TABLE asia PARTITION OF root FOR VALUES IN ('jp', 'cn') PARTITION BY LIST (region);
+CREATE TABLE jp PARTITION OF asia FOR VALUES IN ('jp');
+INSERT INTO root VALUES (1, 'eu', 'a'), (2, 'us', 'b'), (3, 'jp', 'c');
+`
+
+// partitionChanges are changes of every partition, one of which is new.
+const partitionChanges = `
+INSERT INTO root VALUES (4, 'us', 'd'), (5, 'jp', 'e');
+CREATE TABLE cn PARTITION OF asia FOR VALUES IN ('cn');
+INSERT INTO root VALUES (6, 'cn', 'f');
+UPDATE root SET v = 'g' WHERE id = 2;
+UPDATE root SET region = 'us' WHERE id = 1;
+UPDATE root SET id = 7 WHERE id = 3;
+DELETE FROM root WHERE id = 4`
+
+// The publication shows the changes of all partitions as those of the root.
+func TestPartitionsUnderTheirRoot(t *testing.T) {
+	t.Parallel()
+	c := newCapture(t, partitions+`ALTER TABLE us ALTER v SET STORAGE EXTERNAL;
+		INSERT INTO root VALUES (9, 'us', repeat('x', 4000));
+		CREATE PUBLICATION pub FOR TABLE root WITH (publish_via_partition_root = true)`)
+	r := c.first("root")
+	if n := len(r.records("root")); n != 4 {
+		t.Errorf("%d rows, want 4", n)
+	}
+	c.exec(partitionChanges)
+	r = c.sync()
+	expectList(t, r.changes("root"),
+		`+ {"id":4,"region":"us","v":"d"}`, `+ {"id":5,"region":"jp","v":"e"}`, `+ {"id":6,"region":"cn","v":"f"}`,
+		`+ {"id":2,"region":"us","v":"g"}`,
+		`- {"id":1,"region":"eu"}`, `+ {"id":1,"region":"us","v":"a"}`,
+		`- {"id":3,"region":"jp"}`, `+ {"id":7,"region":"jp","v":"c"}`,
+		`- {"id":4,"region":"us"}`)
+	c.again(r)
+	// Values that are not in the log are looked up, however the leaf's identity differs from its root's.
+	long := `"v":"` + strings.Repeat("x", 4000) + `"`
+	c.exec("ALTER TABLE us REPLICA IDENTITY FULL; UPDATE root SET id = 10 WHERE id = 9")
+	c.exec("ALTER TABLE us REPLICA IDENTITY DEFAULT; ALTER TABLE root REPLICA IDENTITY FULL")
+	c.exec("UPDATE root SET id = 11 WHERE id = 10")
+	c.exec("UPDATE root SET id = 12 WHERE id = 11; UPDATE us SET id = id WHERE id = 12")
+	r = c.sync()
+	expectList(t, r.changes("root")[:2], `- {"id":9,"region":"us",`+long+`}`, `+ {"id":10,"region":"us",`+long+`}`)
+	last := r.changes("root")
+	expectList(t, last[len(last)-3:], `- {"id":11,"region":"us"}`, `+ {"id":12,"region":"us",`+long+`}`,
+		`+ {"id":12,"region":"us",`+long+`}`)
+	// A leaf is no stream of its own here.
+	c.catalog = discover(t, c.settings).configure("incremental", "root", "us")
+	r = c.read(c.state)
+	if e := r.failed("config_error"); !has([]string{e.Message}, "public.us", "ALTER PUBLICATION") {
+		t.Errorf("error %s", e.Message)
+	}
+}
+
+// The publication shows each leaf's changes as its own.
+func TestPartitionsByLeaf(t *testing.T) {
+	t.Parallel()
+	c := newCapture(t, partitions+"CREATE PUBLICATION pub FOR TABLE root")
+	r := c.first("eu", "us", "jp")
+	expectList(t, r.changes("us"), `+ {"id":2,"region":"us","v":"b"}`)
+	c.exec(partitionChanges)
+	r = c.sync()
+	expectList(t, r.changes("eu"), `- {"id":1,"region":"eu"}`)
+	expectList(t, r.changes("us"), `+ {"id":4,"region":"us","v":"d"}`, `+ {"id":2,"region":"us","v":"g"}`,
+		`+ {"id":1,"region":"us","v":"a"}`, `- {"id":4,"region":"us"}`)
+	expectList(t, r.changes("jp"), `+ {"id":5,"region":"jp","v":"e"}`, `- {"id":3,"region":"jp"}`,
+		`+ {"id":7,"region":"jp","v":"c"}`)
+	c.again(r)
+	// The root is no stream whose changes are told.
+	c.catalog = discover(t, c.settings).configure("incremental", "root", "us")
+	r = c.read(c.state)
+	if e := r.failed("config_error"); !has([]string{e.Message}, "public.root", "publish_via_partition_root") {
+		t.Errorf("error %s", e.Message)
+	}
+	// The leaf made since is a new stream.
+	c.catalog = discover(t, c.settings).configure("incremental", "us", "cn")
+	r = c.read(c.state).ok()
+	expectList(t, r.changes("cn"), `+ {"id":6,"region":"cn","v":"f"}`)
+	c.keep(r)
+	expectList(t, c.changed("cn", "DELETE FROM root WHERE id = 6"), `- {"id":6,"region":"cn"}`)
+}
+
+// The setting may change while changes wait in the log.
+func TestPartitionsChangeHands(t *testing.T) {
+	t.Parallel()
+	c := newCapture(t, partitions+`CREATE PUBLICATION pub FOR TABLE root WITH (publish_via_partition_root = true)`)
+	c.first("root")
+	c.exec("INSERT INTO root VALUES (20, 'us', 'as root')")
+	c.exec("ALTER PUBLICATION pub SET (publish_via_partition_root = false)")
+	c.exec("INSERT INTO root VALUES (21, 'us', 'as leaf'), (22, 'jp', 'as leaf')")
+	c.exec("ALTER PUBLICATION pub SET (publish_via_partition_root = true)")
+	c.exec("INSERT INTO root VALUES (23, 'us', 'as root')")
+	r := c.sync()
+	expectList(t, r.changes("root"), `+ {"id":20,"region":"us","v":"as root"}`, `+ {"id":21,"region":"us","v":"as leaf"}`,
+		`+ {"id":22,"region":"jp","v":"as leaf"}`, `+ {"id":23,"region":"us","v":"as root"}`)
+	c.again(r)
+	c.exec("TRUNCATE root")
+	if r = c.sync(); !has(r.logs("WARN"), "truncated", "public.root") {
+		t.Errorf("no warning: %q", r.logs("WARN"))
+	}
+}

@@ -1,0 +1,52 @@
+package integration
+
+import (
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// What is deleted after a first pass was interrupted is deleted at the destination too, at whatever moment that happens:
+// before the next attempt, while it reads the log, or between that and the snapshot in which its pass goes on; and also if
+// the pass has to start over because the table was rewritten.
+func TestDeletedBetweenAttempts(t *testing.T) {
+	t.Parallel()
+	s := private(t)
+	for name, between := range map[string]string{"goes on": "CHECKPOINT", "starts over": "VACUUM FULL t"} {
+		t.Run(name, func(t *testing.T) {
+			c := newCaptureOn(t, s, `CREATE TABLE t (id int PRIMARY KEY, version int, pad text);
+				ALTER TABLE t ALTER COLUMN pad SET STORAGE PLAIN;
+				INSERT INTO t SELECT n, 1, repeat('x', 7000) FROM generate_series(1, 3400) AS n`, nil)
+			c.settings["max_db_connections"] = 1
+			in := c.incremental("t")
+			in.catalog.(*configuredCatalog).selectColumns(t, "t", "id", "version", "_ab_cdc_lsn", "_ab_cdc_deleted_at")
+			copied := newCopied([]string{"id"}, []string{"id", "version"})
+			p := start(t, "read", in)
+			p.until(func(m message) bool { return m.State != nil })
+			p.signal(syscall.SIGKILL)
+			r := p.wait()
+			for _, rec := range r.records("t") {
+				copied.take(t, rec)
+			}
+			if n := len(r.records("t")); n == 3400 {
+				t.Fatal("the pass was over already")
+			}
+			c.exec("DELETE FROM t WHERE id = 1")
+			c.exec(between)
+
+			writer := c.connect()
+			do(t, writer, "BEGIN; UPDATE t SET version = 2 WHERE id = 2") // the snapshot has to wait for it
+			in.state = r.lastState()
+			p = start(t, "read", in)
+			p.until(func(m message) bool { return m.Log != nil && strings.Contains(m.Log.Message, "open now") })
+			c.exec("DELETE FROM t WHERE id = 3")
+			c.exec("UPDATE t SET id = 10004, version = 2 WHERE id = 4")
+			c.exec("DELETE FROM t WHERE id = 3400")
+			do(t, writer, "COMMIT")
+			for _, rec := range p.wait().ok().records("t") {
+				copied.take(t, rec)
+			}
+			copied.compare(t, c.database, "t")
+		})
+	}
+}

@@ -1,0 +1,53 @@
+package integration
+
+import "testing"
+
+// A server whose log does not have what is needed.
+func TestLogOfReplica(t *testing.T) {
+	t.Parallel()
+	c := &capture{database: newDBOn(t, private(t, "wal_level=replica"))}
+	c.exec("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1); CREATE PUBLICATION pub FOR ALL TABLES")
+	c.settings = c.config(map[string]any{"replication_method": map[string]any{
+		"method": "CDC", "replication_slot": "slot", "publication": "pub"}})
+	c.refused(nil, "wal_level is replica", "ALTER SYSTEM SET wal_level = logical")
+}
+
+func TestLostSlot(t *testing.T) {
+	t.Parallel()
+	c := newCaptureOn(t, private(t, "max_slot_wal_keep_size=16MB", "max_wal_size=32MB", "min_wal_size=32MB"),
+		"CREATE TABLE t (id int PRIMARY KEY, pad text)", nil)
+	c.first()
+	for range 20 {
+		if c.value("SELECT wal_status FROM pg_replication_slots") == "lost" {
+			break
+		}
+		c.exec("SELECT pg_switch_wal()")
+		c.exec("INSERT INTO t SELECT coalesce(max(id), 0) + 1 FROM t")
+		c.exec("CHECKPOINT")
+	}
+	c.refused(c.state, "is lost", "max_slot_wal_keep_size", "pg_drop_replication_slot")
+}
+
+// With no slot left for the first pass, changes come twice, and nothing is lost.
+func TestNoFreeSlot(t *testing.T) {
+	t.Parallel()
+	c := newCaptureOn(t, private(t, "max_replication_slots=1"), "CREATE TABLE t (id int PRIMARY KEY, v int)", nil)
+	c.exec("INSERT INTO t SELECT n, 0 FROM generate_series(1, 50) AS n")
+	c.exec("UPDATE t SET v = 1 WHERE id < 10")
+	c.exec("DELETE FROM t WHERE id < 5")
+	copied := newCopied([]string{"id"}, []string{"id", "v"})
+	r := c.first()
+	for _, rec := range r.records("t") {
+		copied.take(t, rec)
+	}
+	if !has(r.logs("WARN"), "no temporary replication slot", "max_replication_slots") &&
+		!has(r.logs("WARN"), "no temporary replication slot", "53400") {
+		t.Errorf("no warning: %q", r.logs("WARN"))
+	}
+	copied.compare(t, c.database, "t")
+	c.exec("DELETE FROM t WHERE id > 40")
+	for _, rec := range c.sync().records("t") {
+		copied.take(t, rec)
+	}
+	copied.compare(t, c.database, "t")
+}
