@@ -22,8 +22,8 @@ import (
 var handOvers = flag.Int("cdc.handovers", fromEnvironment("CDC_HANDOVERS", 200),
 	"first passes of TestHandOver; also CDC_HANDOVERS")
 
-// private starts a server that is the test's alone. A first pass waits for transactions of every database of its server,
-// so that tests of it need one where nobody else leaves any open.
+// private starts a server that is the test's alone. A first pass waits for transactions of every database of its
+// server, so that tests of it need one where nobody else leaves any open.
 func private(t *testing.T, lines ...string) *pgtest.Server {
 	t.Helper()
 	s, err := pgtest.Private(t.Context(), lines...)
@@ -57,8 +57,8 @@ func (c *capture) slotName() string {
 	return c.settings["replication_method"].(map[string]any)["replication_slot"].(string)
 }
 
-// A copied is what a destination makes of a stream's records, in two ways: what came last for a key holds, or what has the
-// greatest _ab_cdc_lsn.
+// A copied is what a destination makes of a stream's records, in two ways: what came last for a key holds, or what
+// has the greatest _ab_cdc_lsn.
 type copied struct {
 	keys    []string // the fields that tell rows apart
 	fields  []string // what is compared
@@ -280,9 +280,9 @@ func (h *handOver) writeBy(ctx context.Context, conn *pgx.Conn, session int) err
 	return nil
 }
 
-// A commit is in the log a moment before it can be seen. Here that moment lasts as long as we like: the commit waits for
-// a standby that does not exist. Who takes the log's position first and a snapshot then, and reads the log from there on,
-// never gets the row. The connector does, by both of its ways.
+// A commit is in the log a moment before it can be seen. Here that moment lasts as long as we like: the commit
+// waits for a standby that does not exist. Who takes the log's position first and a snapshot then, and reads the
+// log from there on, never gets the row. The connector does, by both of its ways.
 func TestCommitNotYetVisible(t *testing.T) {
 	t.Parallel()
 	s := private(t, "max_replication_slots=3")

@@ -207,7 +207,9 @@ func knownStreams(t *testing.T, state json.RawMessage) map[string]bool {
 func withoutStream(t *testing.T, state json.RawMessage, name string) json.RawMessage {
 	t.Helper()
 	s := parseGlobal(t, state)
-	s.Global.Streams = slices.DeleteFunc(s.Global.Streams, func(stream map[string]any) bool { return nameOf(stream) == name })
+	s.Global.Streams = slices.DeleteFunc(s.Global.Streams, func(stream map[string]any) bool {
+		return nameOf(stream) == name
+	})
 	return text(t, s)
 }
 
@@ -223,7 +225,7 @@ func (m *logModel) attempt(in input, what fault, line int) {
 	watched := make(chan string, 1)
 	go func() { watched <- m.watch(ctx, limit) }()
 	p := start(m.t, "read", in)
-	versions := map[string]int64{}
+	versions, again := map[string]int64{}, func() {}
 	for {
 		msg, ok := p.next()
 		if !ok {
@@ -237,10 +239,11 @@ func (m *logModel) attempt(in input, what fault, line int) {
 			m.events = append(m.events, logEvent{state: msg.State.text})
 		}
 		if len(p.lines) == line {
-			m.strike(p, what)
+			again = m.strike(p, what)
 		}
 	}
 	r := p.wait()
+	again()
 	cancel()
 	if beyond := <-watched; beyond != "" {
 		m.t.Errorf("the slot was at %s, the attempt was given %s", beyond, limit)
@@ -258,34 +261,36 @@ func (m *logModel) attempt(in input, what fault, line int) {
 	}
 }
 
-// strike does to the connector, or to the server, what is to befall it.
-func (m *logModel) strike(p *process, what fault) {
+// strike does to the connector, or to the server, what is to befall it. The server takes its time to shut down: it
+// waits for the connector to take what it is being sent. What is given back waits until it is there again.
+func (m *logModel) strike(p *process, what fault) (again func()) {
 	m.t.Helper()
-	var err error
 	switch what {
 	case killed:
 		p.signal(syscall.SIGKILL)
 	case stopped:
 		p.signal(syscall.SIGTERM)
-	case restarted:
-		err = m.Restart(m.t.Context(), "fast")
-	case crashed:
-		err = m.Restart(m.t.Context(), "immediate")
+	case restarted, crashed:
+		ended := make(chan error, 1)
+		go func() {
+			ended <- m.Restart(m.t.Context(), map[fault]string{restarted: "fast", crashed: "immediate"}[what])
+		}()
+		return func() {
+			if err := <-ended; err != nil {
+				m.t.Fatal(err)
+			}
+			_ = m.Exec(m.t.Context(), "SELECT 1") // finds that its connection is gone, so that the next call opens another
+		}
 	case senderEnded:
 		m.exec("SELECT pg_terminate_backend(pid) FROM pg_stat_replication")
 	case sessionsEnded:
 		m.exec("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name <> ''")
 	}
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	if what == restarted || what == crashed {
-		_ = m.Exec(m.t.Context(), "SELECT 1") // finds that its connection is gone, so that the next call opens another
-	}
+	return func() {}
 }
 
-// checkOrder: what the log says of a row comes in the order in which it happened. Rows of a first pass, which bear the time
-// at which the attempt began, may be newer than what comes after them.
+// checkOrder: what the log says of a row comes in the order in which it happened. Rows of a first pass, which bear
+// the time at which the attempt began, may be newer than what comes after them.
 func (m *logModel) checkOrder(rec *record, versions map[string]int64) {
 	m.t.Helper()
 	var at time.Time

@@ -15,8 +15,8 @@ import (
 var cdcBlocked = flag.Int("cdc.blocked", fromEnvironment("CDC_BLOCKED", 4),
 	"seconds for which TestBlockedOutput does not read; also CDC_BLOCKED")
 
-// A server ends a replication connection from which it hears nothing for wal_sender_timeout. While stdout is blocked the
-// connector goes on talking to it, and then to read.
+// A server ends a replication connection from which it hears nothing for wal_sender_timeout. While stdout is
+// blocked the connector goes on talking to it, and then to read.
 func TestBlockedOutput(t *testing.T) {
 	t.Parallel()
 	patience := "1s"
@@ -79,7 +79,8 @@ func (p *process) tell(sig syscall.Signal) {
 // megabytes is the most memory that a read of the log may take.
 const megabytes = 128
 
-// Transactions of any size in the memory of a small one, and no state in the middle of one that could not be gone on from.
+// Transactions of any size in the memory of a small one, and no state in the middle of one that could not be gone
+// on from.
 func TestHugeTransactions(t *testing.T) {
 	t.Parallel()
 	s := private(t, "logical_decoding_work_mem=64MB", "max_wal_size=4GB")
@@ -181,7 +182,8 @@ func testSubtransactions(t *testing.T, c *capture) {
 func testSmallTransactions(t *testing.T, c *capture) {
 	c.first("t")
 	const transactions = 30_000
-	c.exec(fmt.Sprintf("DO $$ BEGIN FOR i IN 1..%d LOOP INSERT INTO t VALUES (i, 'x'); COMMIT; END LOOP; END $$", transactions))
+	c.exec(fmt.Sprintf("DO $$ BEGIN FOR i IN 1..%d LOOP INSERT INTO t VALUES (i, 'x'); COMMIT; END LOOP; END $$",
+		transactions))
 	count := c.syncTally(transactions)
 	count.end()
 	c.keepTally(count)

@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-// What is deleted after a first pass was interrupted is deleted at the destination too, at whatever moment that happens:
-// before the next attempt, while it reads the log, or between that and the snapshot in which its pass goes on; and also if
-// the pass has to start over because the table was rewritten.
+// What is deleted after a first pass was interrupted is deleted at the destination too, at whatever moment that
+// happens: before the next attempt, while it reads the log, or between that and the snapshot in which its pass
+// goes on; and also if the pass has to start over because the table was rewritten.
 func TestDeletedBetweenAttempts(t *testing.T) {
 	t.Parallel()
 	s := private(t)

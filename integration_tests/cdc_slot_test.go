@@ -54,8 +54,8 @@ func (c *capture) set(name string, value any) {
 const slotsSQL = `SELECT coalesce(string_agg(slot_name || ' ' || coalesce(plugin, '') || ' ' ||
 	coalesce(confirmed_flush_lsn::text, ''), ', ' ORDER BY 1), '') FROM pg_replication_slots WHERE NOT temporary`
 
-// refused reads twice, which has to be a config error with these parts in its message both times, and to leave the slots
-// alone.
+// refused reads twice, which has to be a config error with these parts in its message both times, and to leave the
+// slots alone.
 func (c *capture) refused(state []json.RawMessage, parts ...string) {
 	c.t.Helper()
 	if c.catalog == nil {
@@ -104,7 +104,8 @@ func testSlotElsewhere(t *testing.T, c *capture) {
 	c.refused(nil, "belongs to database "+other.Name, "pg_create_logical_replication_slot")
 }
 
-// holdSlot streams from the slot, as another connection, until release is called. move makes it acknowledge the whole log.
+// holdSlot streams from the slot, as another connection, until release is called. move makes it acknowledge the
+// whole log.
 func (c *capture) holdSlot() (move, release func()) {
 	c.t.Helper()
 	conn, err := pgconn.Connect(c.t.Context(), c.URL()+"?replication=database")

@@ -9,8 +9,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// logTables are the tables of TestModelOfLog. Rows of wide fill a block each, so that it has several ranges; the texts of
-// toast are stored apart, and most updates leave them alone.
+// logTables are the tables of TestModelOfLog. Rows of wide fill a block each, so that it has several ranges; the
+// texts of toast are stored apart, and most updates leave them alone.
 const logTables = `
 CREATE TABLE wide (id bigint PRIMARY KEY, version bigint NOT NULL, pad text) WITH (fillfactor = 90);
 ALTER TABLE wide ALTER COLUMN pad SET STORAGE PLAIN;
@@ -28,7 +28,8 @@ ALTER TABLE parted_1 DROP COLUMN gone;
 ALTER TABLE parted ATTACH PARTITION parted_1 FOR VALUES IN (1);
 CREATE TABLE later (id bigint PRIMARY KEY, version bigint NOT NULL)`
 
-// A logTable says how the workload writes to a table, and what tells its rows apart. $1 is an id, $2 a version, $3 a number.
+// A logTable says how the workload writes to a table, and what tells its rows apart. $1 is an id, $2 a version, $3
+// a number.
 type logTable struct {
 	name           string
 	keys, fields   []string

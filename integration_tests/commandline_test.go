@@ -174,8 +174,8 @@ func TestUnusableFiles(t *testing.T) {
 		}
 		for what, content := range map[string]string{
 			"empty": "", "blank": " \n", "cut off": `{"streams":[{"str`, "with more behind": `{} {}`,
-			"no JSON": "host: localhost", "single quotes": `{'host': 'h'}`, "binary": "\x00\x01\xff\xfe", "UTF-16": "\xff\xfe{\x00}\x00",
-			"with a comment": "{} // settings", "two marks": "\ufeff\ufeff{}",
+			"no JSON": "host: localhost", "single quotes": `{'host': 'h'}`, "binary": "\x00\x01\xff\xfe",
+			"UTF-16": "\xff\xfe{\x00}\x00", "with a comment": "{} // settings", "two marks": "\ufeff\ufeff{}",
 		} {
 			if option == "state" && strings.TrimSpace(content) == "" {
 				continue // no state

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// A modelStream is what platform and destination have of one stream: the destination keeps of each row what came last, and
-// may be set back to what it had when a state came.
+// A modelStream is what platform and destination have of one stream: the destination keeps of each row what came last,
+// and may be set back to what it had when a state came.
 type modelStream struct {
 	table  *modelTable
 	kept   map[int64]int64   // version by id
@@ -60,8 +60,8 @@ func (s *modelStream) mark(text json.RawMessage) {
 	}
 }
 
-// resume is the state for the next attempt: mostly the last one, sometimes an older one, sometimes none. The destination may
-// have lost what came after it, and has if it is not the last.
+// resume is the state for the next attempt: mostly the last one, sometimes an older one, sometimes none. The
+// destination may have lost what came after it, and has if it is not the last.
 func (s *modelStream) resume(r *rand.Rand) json.RawMessage {
 	n := r.IntN(40)
 	if len(s.marks) == 0 || n == 0 {

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// settled waits until everything that has been written so far was written by transactions that no snapshot taken from now on
-// counts among the open ones, or those that came after. Then just what is new since a sync comes with the next.
+// settled waits until everything that has been written so far was written by transactions that no snapshot taken from
+// now on counts among the open ones, or those that came after. Then just what is new since a sync comes with the next.
 func (d *database) settled() {
 	d.t.Helper()
 	last := d.value("SELECT txid_current()")
@@ -29,8 +29,8 @@ func versions(t *testing.T, messages []message) []string {
 	return found
 }
 
-// blocksSQL makes table t with a row and as much free space in each of 4,200 blocks: some ranges, in which rows stay when they
-// are updated.
+// blocksSQL makes table t with a row and as much free space in each of 4,200 blocks: some ranges, in which rows stay
+// when they are updated.
 const blocksSQL = `
 CREATE TABLE t (id int, version int, at bigint, pad text)%s;
 ALTER TABLE t ALTER COLUMN pad SET STORAGE PLAIN;
@@ -38,8 +38,8 @@ ALTER TABLE t ALTER COLUMN pad SET STORAGE PLAIN;
 INSERT INTO t SELECT g, 1, g, repeat('x', 3500) FROM generate_series(1, 8400) AS g;
 DELETE FROM t WHERE id %% 2 = 0`
 
-// longSQL makes table t with rows of 7 kB and an index on the cursor; growSQL adds as many, ten of them with the same cursor
-// each time.
+// longSQL makes table t with rows of 7 kB and an index on the cursor; growSQL adds as many, ten of them with the same
+// cursor each time.
 const (
 	longSQL = `
 CREATE TABLE t (id int, version int, at bigint, pad text);
@@ -52,9 +52,9 @@ CREATE INDEX ON t (at)`
 // changeSQL updates some rows in every range.
 const changeSQL = "UPDATE t SET version = 2, at = 10000 + id / 70 WHERE id % 7 < 3"
 
-// A sync that stops after a state, whichever it is, is gone on with by the next: what came before the state and what comes then
-// is all that is due, and nothing comes twice but what connections had begun side by side with the one that wrote the state, or
-// what has the very cursor where it stopped.
+// A sync that stops after a state, whichever it is, is gone on with by the next: what came before the state and what
+// comes then is all that is due, and nothing comes twice but what connections had begun side by side with the one that
+// wrote the state, or what has the very cursor where it stopped.
 func TestStopAfterEveryState(t *testing.T) {
 	t.Parallel()
 	parts := strings.Repeat("CREATE TABLE t_%d PARTITION OF t FOR VALUES FROM (%d) TO (%d);\n", 3)
@@ -113,7 +113,8 @@ func TestStopAfterEveryState(t *testing.T) {
 	}
 }
 
-// stopAfterEveryState reads once, and then from each state of that. Of the rows that are due at most so many come twice.
+// stopAfterEveryState reads once, and then from each state of that. Of the rows that are due at most so many come
+// twice.
 func stopAfterEveryState(t *testing.T, in input, due []string, most int) {
 	t.Helper()
 	slices.Sort(due)
@@ -148,8 +149,8 @@ func stopAfterEveryState(t *testing.T, in input, due []string, most int) {
 	t.Logf("%d rows; read again after each of %d states: %v", len(due), states, twice)
 }
 
-// Where the cursor has an index, the rows that are due are found by it, wherever in the table they lie: a sync that brings
-// few of them looks at few blocks, even if the server sorts what it has found.
+// Where the cursor has an index, the rows that are due are found by it, wherever in the table they lie: a sync that
+// brings few of them looks at few blocks, even if the server sorts what it has found.
 func TestIndexServesTheCursor(t *testing.T) {
 	t.Parallel()
 	db := newDB(t)

@@ -25,11 +25,11 @@ func fromEnvironment(name string, otherwise int) int {
 	return otherwise
 }
 
-// TestModel lets a random workload write while the connector reads again and again, is killed at random, and goes on from
-// the last state, from older ones, or from none. A round is some statements beside one attempt to read. Whenever an attempt
-// is complete, the destination has every row in the version that it had before the attempt began, unless that was changed
-// meanwhile; nothing comes that was not committed, and no older version of a row after a newer one. What a seed fixes is the
-// workload and what befalls the connector; how the two meet is up to the machine.
+// TestModel lets a random workload write while the connector reads again and again, is killed at random, and goes on
+// from the last state, from older ones, or from none. A round is some statements beside one attempt to read. Whenever
+// an attempt is complete, the destination has every row in the version that it had before the attempt began, unless
+// that was changed meanwhile; nothing comes that was not committed, and no older version of a row after a newer one.
+// What a seed fixes is the workload and what befalls the connector; how the two meet is up to the machine.
 func TestModel(t *testing.T) {
 	t.Parallel()
 	seed := *modelSeed
@@ -253,8 +253,8 @@ func (m *model) stream(name streamName) *modelStream {
 	return nil
 }
 
-// close ends every transaction. After another sync the destination is the table, but for deleted rows, which only a full
-// refresh from the beginning leaves out.
+// close ends every transaction. After another sync the destination is the table, but for deleted rows, which only a
+// full refresh from the beginning leaves out.
 func (m *model) close() {
 	m.t.Helper()
 	if err := m.settle(m.t.Context()); err != nil {

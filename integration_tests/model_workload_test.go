@@ -2,7 +2,6 @@ package integration
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -10,11 +9,10 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// A modelTable is a table that a workload writes to, and the journal of what has been committed to it. Every statement that
-// writes gives the rows a version that no other has.
+// A modelTable is a table that a workload writes to, and the journal of what has been committed to it. Every statement
+// that writes gives the rows a version that no other has.
 type modelTable struct {
 	name  string
 	kind  string // the type of column at
@@ -30,8 +28,8 @@ type modelTable struct {
 	did  map[string]int    // statements by kind
 }
 
-// ballast is how long the values of a column are that nobody reads. The connector cuts a table into ranges of about equal size
-// on disk; with five such rows, stored apart from the others, the few blocks of the table make several.
+// ballast is how long the values of a column are that nobody reads. The connector cuts a table into ranges of about
+// equal size on disk; with five such rows, stored apart from the others, the few blocks of the table make several.
 const ballast, ballasts = 8 << 20, 4
 
 // lengths are bytes in column pad: of such rows one or many fit into a block.
@@ -94,8 +92,8 @@ type writer struct {
 	saves []int   // how many of done came before each savepoint
 }
 
-// A workload writes to tables from several sessions, all driven by one goroutine, so that what they do depends on the seed
-// alone. No statement waits for another's lock.
+// A workload writes to tables from several sessions, all driven by one goroutine, so that what they do depends on the
+// seed alone. No statement waits for another's lock.
 type workload struct {
 	db       *database
 	rand     *rand.Rand
@@ -321,7 +319,7 @@ func (w *workload) fill(ctx context.Context, s *writer, m *modelTable, n int) er
 const someSQL = "id IN (SELECT id FROM %[1]s WHERE id >= $1 ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING id"
 
 func (w *workload) delete(ctx context.Context, s *writer, m *modelTable, n int) error {
-	rows, err := s.conn.Query(ctx, fmt.Sprintf("DELETE FROM %[1]s WHERE "+someSQL, m.name), 1+w.rand.Int64N(m.ids), n)
+	rows, _ := s.conn.Query(ctx, fmt.Sprintf("DELETE FROM %[1]s WHERE "+someSQL, m.name), 1+w.rand.Int64N(m.ids), n)
 	ids, err := pgx.CollectRows(rows, pgx.RowTo[int64])
 	if err != nil {
 		return fmt.Errorf("delete from %s: %w", m.name, err)
@@ -335,81 +333,11 @@ func (w *workload) update(ctx context.Context, s *writer, m *modelTable, n int) 
 	w.version++
 	sql := fmt.Sprintf("UPDATE %[1]s SET version = $3, pad = repeat('x', $4), shard = $5, at = %[2]s WHERE "+someSQL,
 		m.name, m.stamp)
-	rows, err := s.conn.Query(ctx, sql, 1+w.rand.Int64N(m.ids), n, w.version, w.pad(), w.shard(m))
+	rows, _ := s.conn.Query(ctx, sql, 1+w.rand.Int64N(m.ids), n, w.version, w.pad(), w.shard(m))
 	ids, err := pgx.CollectRows(rows, pgx.RowTo[int64])
 	if err != nil {
 		return fmt.Errorf("update %s: %w", m.name, err)
 	}
 	s.wrote(m, ids, w.version, "update")
-	return nil
-}
-
-// maintain does what administrators do, if it gets the lock that it needs.
-func (w *workload) maintain(ctx context.Context) error {
-	m := w.tables[w.rand.IntN(len(w.tables))]
-	one := m.name // a partition cannot be clustered by its parent's index
-	if m.parts > 0 {
-		one = fmt.Sprintf("%s_%d", m.name, w.shard(m))
-	}
-	n := w.rand.IntN(14)
-	if n > 9 && w.rand.IntN(3) == 0 { // for what follows nobody else may use the table
-		if err := w.settle(ctx); err != nil {
-			return err
-		}
-	}
-	switch {
-	case n < 3:
-		return w.finish(ctx, w.writers[w.rand.IntN(len(w.writers))])
-	case n < 7: // cutting off empty blocks would wait for a lock
-		return w.keep(ctx, m, "VACUUM (TRUNCATE false) "+m.name)
-	case n < 9:
-		return w.keep(ctx, m, "VACUUM (FREEZE, TRUNCATE false) "+m.name)
-	case n < 10:
-		return w.keep(ctx, m, "ANALYZE "+m.name)
-	case n < 12:
-		return w.keep(ctx, m, "VACUUM FULL "+one)
-	case n < 13 && m.parts == 0:
-		return w.keep(ctx, m, fmt.Sprintf("CLUSTER %s USING %[1]s_id", m.name))
-	case m.parts == 0:
-		return w.refill(ctx, m)
-	}
-	return nil
-}
-
-func (w *workload) keep(ctx context.Context, m *modelTable, sql string) error {
-	_, err := w.keeper.PgConn().Exec(ctx, sql).ReadAll()
-	var refused *pgconn.PgError
-	switch {
-	case errors.As(err, &refused) && refused.Code == "55P03": // lock_not_available
-		return nil
-	case err != nil:
-		return fmt.Errorf("run %s: %w", sql, err)
-	}
-	kind, _, _ := strings.Cut(sql, " "+m.name)
-	m.did[kind]++
-	return nil
-}
-
-// refill truncates a table and fills it again, in one transaction.
-func (w *workload) refill(ctx context.Context, m *modelTable) error {
-	before := m.did["TRUNCATE"]
-	s := &writer{conn: w.keeper}
-	if err := s.run(ctx, "BEGIN"); err != nil {
-		return err
-	}
-	if err := w.keep(ctx, m, "TRUNCATE "+m.name); err != nil {
-		return err
-	}
-	if m.did["TRUNCATE"] == before {
-		return s.run(ctx, "ROLLBACK")
-	}
-	if err := w.load(ctx, s, m); err != nil {
-		return err
-	}
-	if err := s.run(ctx, "COMMIT"); err != nil {
-		return err
-	}
-	clear(m.live)
-	commit(s.take())
 	return nil
 }

@@ -31,7 +31,8 @@ type xminSync struct {
 	in input
 }
 
-// byXmin prepares to read streams of the database; every stream is asked for incrementally, whatever discover says of it.
+// byXmin prepares to read streams of the database; every stream is asked for incrementally, whatever discover says of
+// it.
 func (d *database) byXmin(streams ...string) *xminSync {
 	d.t.Helper()
 	config := d.config(map[string]any{"replication_method": map[string]any{"method": "Xmin"}})
@@ -62,7 +63,8 @@ func (x *xminSync) expect(stream, want string) *result {
 	return r
 }
 
-// TestXmin reads by xmin on a server where nothing else happens, one case after the other, each in a database of its own.
+// TestXmin reads by xmin on a server where nothing else happens, one case after the other, each in a database of its
+// own.
 func TestXmin(t *testing.T) {
 	t.Parallel()
 	s := quietServer(t)
@@ -282,7 +284,8 @@ func testXminForeignStates(d *database) {
 			}
 		})
 	}
-	x.in.state = withKeys(d.t, x.in.state, "t", map[string]any{"system_identifier": nil, "relation_oid": nil, "snapshot": nil})
+	foreign := map[string]any{"system_identifier": nil, "relation_oid": nil, "snapshot": nil}
+	x.in.state = withKeys(d.t, x.in.state, "t", foreign)
 	d.exec("INSERT INTO t VALUES (2)")
 	x.expect("t", "2")
 	x.in.state = []json.RawMessage{}

@@ -17,8 +17,8 @@ import (
 // segment is how many transactions a file in pg_xact is about: 4 in a byte, 8 kB in a block, 32 blocks.
 const segment = 4 * 8192 * 32
 
-// jump ends the server and starts it again with xid as the number of its next transaction, which is less than 2^31 further on.
-// Every row is frozen before, as it would be after so many transactions.
+// jump ends the server and starts it again with xid as the number of its next transaction, which is less than 2^31
+// further on. Every row is frozen before, as it would be after so many transactions.
 func (x *xminSync) jump(xid uint64) {
 	x.t.Helper()
 	data, bin := x.value("SHOW data_directory"), x.value("SELECT setting FROM pg_config WHERE name = 'BINDIR'")

@@ -17,7 +17,11 @@ const (
 	chunkSize = 256 << 10              // bytes of messages that are handed over at a time
 	chunks    = 4                      // that may wait
 	askAfter  = 300 * time.Millisecond // of silence: then the server is asked where it stands
-	pingEvery = 10 * time.Second       // at the most between two status messages; less if the server's patience is shorter
+	minWait   = 5 * time.Millisecond   // the least that a receive may have left to wait
+	// A burst of fewer bytes is small: then there is a pause before the next receive.
+	smallBurst = 16 << 10
+	pause      = time.Millisecond
+	pingEvery  = 10 * time.Second // at the most between two status messages; less if the server's patience is shorter
 )
 
 // A feed owns the replication connection: it alone receives from it and writes to it. It passes on what it receives
@@ -36,6 +40,7 @@ type feed struct {
 	every    time.Duration
 	pinged   time.Time
 	until    time.Time // the deadline of the next receive
+	burst    int       // bytes that have come since there was last nothing to be had
 }
 
 func newFeed(conn *pgconn.PgConn, patience time.Duration, accepted func() pglogrepl.LSN, from pglogrepl.LSN) *feed {
@@ -59,13 +64,15 @@ func (f *feed) run(ctx context.Context) error {
 		return err
 	}
 	for {
-		if err := f.await(ctx); err != nil {
+		if err := f.await(ctx, len(chunk) > 0); err != nil {
 			return err
 		}
 		m, err := f.conn.ReceiveMessage(context.Background())
 		switch {
 		case ctx.Err() != nil:
 			return nil
+		case isTimeout(err) && len(chunk) > 0:
+			// The chunk could not be handed over before; perhaps it can now.
 		case isTimeout(err):
 			// Nothing has come for a while. The answer says how far the server has got.
 			if err := f.status(true); err != nil {
@@ -90,13 +97,30 @@ func (f *feed) run(ctx context.Context) error {
 }
 
 // await gives the next receive its deadline. While there is more to be had at once the last one will do; but it must
-// not have passed, for the buffer may hold a part of a message only, the rest of which has to be read.
-func (f *feed) await(ctx context.Context) error {
+// not have passed, for the buffer may hold a part of a message only, the rest of which has to be read. A chunk that waits
+// to be handed over is not left waiting for the next message.
+//
+// While little comes at a time, it is given a moment to become more: a reader that takes every message at once makes the
+// server send each change by itself, which costs both sides more than everything else they do with it. Where much comes
+// at a time, or nothing, there is no pause, so that it never sets the pace.
+func (f *feed) await(ctx context.Context, waiting bool) error {
 	now := time.Now()
-	if f.conn.Frontend().ReadBufferLen() > 0 && f.until.Sub(now) > askAfter/2 {
+	more := f.conn.Frontend().ReadBufferLen() > 0
+	if more && f.until.Sub(now) > minWait {
 		return nil
 	}
-	f.until = now.Add(askAfter)
+	if !more {
+		if f.burst > 0 && f.burst < smallBurst {
+			time.Sleep(pause) //nolint:forbidigo // what is waited for is that the server's bytes gather
+			now = time.Now()
+		}
+		f.burst = 0
+	}
+	wait := askAfter
+	if waiting {
+		wait = 2 * minWait
+	}
+	f.until = now.Add(wait)
 	if err := f.conn.Conn().SetReadDeadline(f.until); err != nil && ctx.Err() == nil {
 		return err
 	}
@@ -112,6 +136,7 @@ func (f *feed) keep(chunk []byte, m pgproto3.BackendMessage) ([]byte, error) {
 		}
 		chunk = binary.BigEndian.AppendUint32(chunk, uint32(len(m.Data)))
 		chunk = append(chunk, m.Data...)
+		f.burst += len(m.Data)
 		return chunk, f.note(m.Data)
 	case *pgproto3.ErrorResponse:
 		return chunk, pgconn.ErrorResponseToPgError(m)
