@@ -62,7 +62,8 @@ DELETE FROM t WHERE id = 2`)
 	}
 }
 
-// The configured catalog need not know of the changes: columns it has not are left out, columns it has too many as well.
+// The configured catalog need not know of the changes: columns it has not are left out, and so are those it has too
+// many.
 func TestColumnsChangeUnderAnOldCatalog(t *testing.T) {
 	t.Parallel()
 	c := newCapture(t, `CREATE TABLE t (id int PRIMARY KEY, a text, b text); INSERT INTO t VALUES (1, 'a', 'b')`)

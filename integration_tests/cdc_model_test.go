@@ -166,7 +166,8 @@ func (m *logModel) prepare(mishaps bool) input {
 			kept = append(kept, e)
 		}
 	}
-	m.events = append(kept, logEvent{state: state})
+	kept = append(kept, logEvent{state: state})
+	m.events = kept
 	in.state = []json.RawMessage{state}
 	return in
 }

@@ -32,7 +32,8 @@ CREATE PUBLICATION pub FOR TABLE listed (id, shown), filtered WHERE (active AND 
 		UPDATE filtered SET "o'clock" = 'z' WHERE id IN (3, 5); DELETE FROM filtered WHERE id IN (5, 6)`)
 	r = c.sync()
 	expectList(t, r.changes("listed"), `+ {"id":2,"shown":"t"}`, `+ {"id":1,"shown":"s"}`, `- {"id":2}`)
-	expectList(t, r.changes("filtered"), `+ {"active":true,"id":5,"o'clock":"y"}`, `+ {"active":true,"id":2,"o'clock":"x"}`,
+	expectList(t, r.changes("filtered"),
+		`+ {"active":true,"id":5,"o'clock":"y"}`, `+ {"active":true,"id":2,"o'clock":"x"}`,
 		`- {"active":true,"id":1,"o'clock":"x"}`, `+ {"active":true,"id":5,"o'clock":"z"}`,
 		`- {"active":true,"id":5,"o'clock":"z"}`)
 	c.again(r)
@@ -81,7 +82,8 @@ CREATE PUBLICATION everything FOR ALL TABLES`)
 	c.exec("SELECT pg_drop_replication_slot($1)", c.settings["replication_method"].(map[string]any)["replication_slot"])
 	c.slot()
 	e := c.read(nil)
-	if got := e.failed("config_error"); !has([]string{got.Message}, "public.t", `ALTER PUBLICATION "of_schema" ADD TABLE`) {
+	got := e.failed("config_error")
+	if !has([]string{got.Message}, "public.t", `ALTER PUBLICATION "of_schema" ADD TABLE`) {
 		t.Errorf("error %s", got.Message)
 	}
 	expectList(t, e.changes("s.t"), `+ {"id":1}`)

@@ -8,7 +8,8 @@ func TestLogOfReplica(t *testing.T) {
 	c := &capture{database: newDBOn(t, private(t, "wal_level=replica"))}
 	c.exec("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1); CREATE PUBLICATION pub FOR ALL TABLES")
 	c.settings = c.config(map[string]any{"replication_method": map[string]any{
-		"method": "CDC", "replication_slot": "slot", "publication": "pub"}})
+		"method": "CDC", "replication_slot": "slot", "publication": "pub",
+	}})
 	c.refused(nil, "wal_level is replica", "ALTER SYSTEM SET wal_level = logical")
 }
 

@@ -65,7 +65,16 @@ func TestUnchangedToast(t *testing.T) {
 			want := []struct {
 				id, small string
 				row       int
-			}{{"1", "1", 1}, {"2", "1", 2}, {"3", "1", 3}, {"3", "", 3}, {"9", "2", 3}, {"1", "3", 1}, {"5", "5", 0}, {"5", "6", 0}}
+			}{
+				{"1", "1", 1},
+				{"2", "1", 2},
+				{"3", "1", 3},
+				{"3", "", 3},
+				{"9", "2", 3},
+				{"1", "3", 1},
+				{"5", "5", 0},
+				{"5", "6", 0},
+			}
 			if len(records) != len(want) {
 				t.Fatalf("%d records, want %d", len(records), len(want))
 			}
@@ -263,7 +272,8 @@ INSERT INTO t VALUES (1, 1)`)
 	const gone = " twice NULLED: SOURCE_RETRIEVAL_ERROR"
 	expectList(t, r.changes("t"), `+ {"id":2,"n":5,"twice":10}`, `+ {"id":3,"n":7,"twice":null}`+gone,
 		`+ {"id":4,"n":null,"twice":null}`, `- {"id":3}`, `+ {"id":1,"n":10,"twice":20}`)
-	expectList(t, r.changes("whole"), `+ {"id":1,"n":1,"twice":null}`+gone, `+ {"id":2,"n":2,"twice":4}`, `- {"id":1,"n":1}`)
+	expectList(t, r.changes("whole"),
+		`+ {"id":1,"n":1,"twice":null}`+gone, `+ {"id":2,"n":2,"twice":4}`, `- {"id":1,"n":1}`)
 	expectList(t, r.changes("unkeyed"), `+ {"n":1,"twice":null}`+gone)
 	c.again(r)
 }
@@ -280,10 +290,12 @@ INSERT INTO parent VALUES (1, 0, repeat('p', 3000))`)
 	parent, child := `"big":"`+strings.Repeat("p", 3000)+`"`, `"big":"`+strings.Repeat("c", 3000)+`"`
 	r := c.first()
 	expectList(t, r.changes("parent"), `+ {`+parent+`,"id":1,"small":0}`)
-	expectList(t, r.changes("child"), `+ {`+child+`,"extra":1,"id":1,"small":0}`)
+	expectList(t, r.changes("child"),
+		`+ {`+child+`,"extra":1,"id":1,"small":0}`)
 	c.exec("UPDATE parent SET small = 1") // both
 	c.exec("INSERT INTO child VALUES (2, 2, 'x', 2)")
 	r = c.sync()
 	expectList(t, r.changes("parent"), `+ {`+parent+`,"id":1,"small":1}`)
-	expectList(t, r.changes("child"), `+ {`+child+`,"extra":1,"id":1,"small":1}`, `+ {"big":"x","extra":2,"id":2,"small":2}`)
+	expectList(t, r.changes("child"),
+		`+ {`+child+`,"extra":1,"id":1,"small":1}`, `+ {"big":"x","extra":2,"id":2,"small":2}`)
 }

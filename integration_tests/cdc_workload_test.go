@@ -38,16 +38,36 @@ type logTable struct {
 }
 
 var logTableList = []logTable{
-	{"wide", []string{"id"}, []string{"id", "version"},
-		"INSERT INTO wide VALUES ($1, $2, repeat('x', 7000 + $3))", "version = $2, pad = repeat('x', 6000 + $3)", 3400},
-	{"toast", []string{"id"}, []string{"id", "version", "big"},
-		"INSERT INTO toast VALUES ($1, $2, repeat($3::text, 3000))", "version = $2", 200},
-	{"full_identity", []string{"id"}, []string{"id", "version", "big"},
-		"INSERT INTO full_identity VALUES ($1, $2, repeat($3::text, 3000))", "version = $2", 200},
-	{"index_identity", []string{"id"}, []string{"id", "version"},
-		"INSERT INTO index_identity VALUES ($1, $2)", "version = $2", 300},
-	{"parted", []string{"id", "shard"}, []string{"id", "shard", "version"},
-		"INSERT INTO parted VALUES ($1, $3 % 2, $2)", "version = $2", 400},
+	{
+		"wide",
+		[]string{"id"},
+		[]string{"id", "version"},
+		"INSERT INTO wide VALUES ($1, $2, repeat('x', 7000 + $3))", "version = $2, pad = repeat('x', 6000 + $3)", 3400,
+	},
+	{
+		"toast",
+		[]string{"id"},
+		[]string{"id", "version", "big"},
+		"INSERT INTO toast VALUES ($1, $2, repeat($3::text, 3000))", "version = $2", 200,
+	},
+	{
+		"full_identity",
+		[]string{"id"},
+		[]string{"id", "version", "big"},
+		"INSERT INTO full_identity VALUES ($1, $2, repeat($3::text, 3000))", "version = $2", 200,
+	},
+	{
+		"index_identity",
+		[]string{"id"},
+		[]string{"id", "version"},
+		"INSERT INTO index_identity VALUES ($1, $2)", "version = $2", 300,
+	},
+	{
+		"parted",
+		[]string{"id", "shard"},
+		[]string{"id", "shard", "version"},
+		"INSERT INTO parted VALUES ($1, $3 % 2, $2)", "version = $2", 400,
+	},
 	{"later", []string{"id"}, []string{"id", "version"}, "INSERT INTO later VALUES ($1, $2)", "version = $2", 300},
 }
 

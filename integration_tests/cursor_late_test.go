@@ -80,7 +80,7 @@ func testPreparedTransaction(t *testing.T, db *database) {
 func testLookbackSeconds(t *testing.T, db *database) {
 	times := db.eachType("timestamp", "timestamptz")
 	dates := db.eachType("date")
-	all := append(times, dates...)
+	all := slices.Concat(times, dates)
 	in := db.byCursor("c", all...)
 	for _, table := range all {
 		db.exec("INSERT INTO " + quoted(table) + " VALUES (0, '2024-03-01')")
@@ -132,7 +132,7 @@ func testLookbackRows(t *testing.T, db *database) {
 // What has no distance has no lookback: only rows with the very value of the bound are found late.
 func testLookbackText(t *testing.T, db *database) {
 	texts, times := db.eachType("text"), db.eachType("time", "timetz")
-	all := append(texts, times...)
+	all := slices.Concat(texts, times)
 	insert := func(value map[string]string) {
 		for _, table := range all {
 			typ, _, _ := strings.Cut(table, " ")

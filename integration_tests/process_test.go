@@ -27,11 +27,15 @@ func (d *database) expectGone() {
 		"AND application_name = 'source-postgres'")
 }
 
-// stalled waits until the server cannot send any more, because the connector does not take it.
-func (d *database) stalled() {
+// waiting is the condition of a session that waits for the connector: to take what is sent, or, if the system's buffers
+// have taken it all, to ask for more.
+const waiting = "(wait_event = 'ClientWrite' OR wait_event = 'ClientRead' AND now() - state_change > '1s')"
+
+// stalled waits until every session of the connector waits for it, for so long.
+func (d *database) stalled(long string) {
 	d.t.Helper()
-	d.await("SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() " +
-		"AND application_name = 'source-postgres' AND wait_event = 'ClientWrite'")
+	d.await("SELECT count(*) > 0 AND bool_and("+waiting+" AND now() - query_start > $1::interval) FROM pg_stat_activity "+
+		"WHERE datname = current_database() AND application_name = 'source-postgres'", long)
 }
 
 // expectWhole reads on from where r stopped, with a new process, and expects that nothing is missing.
@@ -112,7 +116,7 @@ func TestSignalWhileOutputIsBlocked(t *testing.T) {
 			in.timeout = 30 * time.Second
 			p := start(t, "read", in)
 			p.until(func(m message) bool { return m.Record != nil })
-			db.stalled()
+			db.stalled("0s")
 			for _, sig := range signals {
 				p.signal(sig)
 			}
@@ -138,18 +142,8 @@ func busy(db *database) *process {
 	do(db.t, db.connect(), "BEGIN; LOCK TABLE locked")
 	p := start(db.t, "read", input{config: config, catalog: catalog, timeout: 30 * time.Second})
 	p.until(func(m message) bool { return m.Record != nil })
-	done := make(chan int)
-	defer close(done)
-	go func() {
-		select {
-		case <-done:
-			return
-		case <-time.After(15 * time.Second):
-		}
-		fmt.Println(db.t.Name(), db.column("SELECT concat_ws('|', pid, state, wait_event_type, wait_event, left(query,60)) FROM pg_stat_activity WHERE datname=current_database()"))
-	}()
 	db.await("SELECT count(*) FILTER (WHERE wait_event = 'PgSleep') = 1 AND " +
-		"count(*) FILTER (WHERE wait_event_type = 'Lock') = 1 AND count(*) FILTER (WHERE wait_event = 'ClientWrite') = 1 " +
+		"count(*) FILTER (WHERE wait_event_type = 'Lock') = 1 AND count(*) FILTER (WHERE " + waiting + ") = 1 " +
 		"FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'source-postgres'")
 	return p
 }
@@ -313,8 +307,7 @@ func TestOutputBlockedForAWhile(t *testing.T) {
 			}
 			p := start(t, "read", in)
 			p.until(func(m message) bool { return m.Record != nil })
-			db.await("SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND " +
-				"application_name = 'source-postgres' AND wait_event = 'ClientWrite' AND now() - query_start > '1500ms'")
+			db.stalled("1500ms")
 			r := p.wait().ok()
 			expectSame(t, "ids", sorted(r.values("t", "id")), sorted(db.column("SELECT id FROM t")))
 			db.expectGone()

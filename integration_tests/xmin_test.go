@@ -158,7 +158,8 @@ func testXminMaintenance(d *database) {
 		d.t.Fatalf("%d records, want 5000", n)
 	}
 	for _, sql := range []string{
-		"VACUUM (FREEZE) t", "VACUUM FULL t", "CLUSTER t USING t_pkey", "ANALYZE t", "ALTER TABLE t ADD COLUMN v int DEFAULT 7",
+		"VACUUM (FREEZE) t", "VACUUM FULL t", "CLUSTER t USING t_pkey", "ANALYZE t",
+		"ALTER TABLE t ADD COLUMN v int DEFAULT 7",
 	} {
 		d.exec(sql)
 		d.exec("SELECT txid_current()")

@@ -161,7 +161,8 @@ func TestXminTurn(t *testing.T) {
 	x.insert(551, 560)
 	x.since(551, 560, 0)
 
-	// Frozen rows have kept the numbers of the first turn: when the counter comes to them again, they may come again, once.
+	// Frozen rows have kept the numbers of the first turn: when the counter comes to them again, they may come again,
+	// once.
 	for x.value("SELECT txid_current()") < strconv.FormatUint(turn+early+10, 10) {
 		x.insert(561, 660)
 		x.exec("DELETE FROM t WHERE id BETWEEN 561 AND 660")

@@ -97,12 +97,12 @@ func (f *feed) run(ctx context.Context) error {
 }
 
 // await gives the next receive its deadline. While there is more to be had at once the last one will do; but it must
-// not have passed, for the buffer may hold a part of a message only, the rest of which has to be read. A chunk that waits
-// to be handed over is not left waiting for the next message.
+// not have passed, for the buffer may hold a part of a message only, the rest of which has to be read. A chunk that
+// waits to be handed over is not left waiting for the next message.
 //
-// While little comes at a time, it is given a moment to become more: a reader that takes every message at once makes the
-// server send each change by itself, which costs both sides more than everything else they do with it. Where much comes
-// at a time, or nothing, there is no pause, so that it never sets the pace.
+// While little comes at a time, it is given a moment to become more: a reader that takes every message at once makes
+// the server send each change by itself, which costs both sides more than everything else they do with it. Where much
+// comes at a time, or nothing, there is no pause, so that it never sets the pace.
 func (f *feed) await(ctx context.Context, waiting bool) error {
 	now := time.Now()
 	more := f.conn.Frontend().ReadBufferLen() > 0
