@@ -1,6 +1,12 @@
 package integration
 
-import "testing"
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
 
 // A server whose log does not have what is needed.
 func TestLogOfReplica(t *testing.T) {
@@ -51,4 +57,34 @@ func TestNoFreeSlot(t *testing.T) {
 		copied.take(t, rec)
 	}
 	copied.compare(t, c.database, "t")
+}
+
+// After a failover the log goes on on another timeline. A state from before is good; one that has seen more of the old
+// timeline than the new one shares is not.
+func TestTimelines(t *testing.T) {
+	t.Parallel()
+	c := newCaptureOn(t, private(t, "restore_command=false"), "CREATE TABLE t (id int PRIMARY KEY)", nil)
+	c.first()
+	signal := filepath.Join(c.value("SHOW data_directory"), "recovery.signal")
+	if err := c.Halt(t.Context(), "fast"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(signal, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Resume(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	_ = c.Exec(t.Context(), "SELECT 1") // the connection that went with the server
+	c.await("SELECT NOT pg_is_in_recovery()")
+	before := string(c.state[0])
+	c.exec("INSERT INTO t VALUES (1)")
+	expectList(t, c.sync().values("t", "id"), "1")
+	if now := string(c.state[0]); !strings.Contains(now, `"timeline":2`) {
+		t.Errorf("the state is %s", now)
+	}
+	beyond := strings.Replace(before, lsnOf(t, []json.RawMessage{json.RawMessage(before)}), lsnOf(t, c.state), 1)
+	c.refused([]json.RawMessage{json.RawMessage(beyond)}, "timeline 1", "not part of this server's history", "Reset")
+	other := strings.Replace(before, `"timeline":1`, `"timeline":7`, 1)
+	c.refused([]json.RawMessage{json.RawMessage(other)}, "timeline 7", "does not come from")
 }

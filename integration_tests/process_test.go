@@ -142,6 +142,21 @@ func busy(db *database) *process {
 	do(db.t, db.connect(), "BEGIN; LOCK TABLE locked")
 	p := start(db.t, "read", input{config: config, catalog: catalog, timeout: 30 * time.Second})
 	p.until(func(m message) bool { return m.Record != nil })
+	done := make(chan int)
+	defer close(done)
+	go func() {
+		select {
+		case <-done:
+			return
+		case <-time.After(15 * time.Second):
+		}
+		fmt.Println(db.t.Name(), db.column("SELECT concat_ws('|', pid, state, wait_event_type, wait_event, left(query,60), now()-state_change) FROM pg_stat_activity WHERE datname=current_database()"))
+		for _, m := range p.messages {
+			if m.Record == nil {
+				fmt.Println(string(text(db.t, m.raw)))
+			}
+		}
+	}()
 	db.await("SELECT count(*) FILTER (WHERE wait_event = 'PgSleep') = 1 AND " +
 		"count(*) FILTER (WHERE wait_event_type = 'Lock') = 1 AND count(*) FILTER (WHERE " + waiting + ") = 1 " +
 		"FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'source-postgres'")

@@ -56,6 +56,11 @@ func follow(
 	if err := f.continuous(from.Log); err != nil {
 		return err
 	}
+	if from.Log != nil {
+		if err := cdc.SameHistory(ctx, f.server, *from.Log, f.slot.Timeline); err != nil {
+			return err
+		}
+	}
 	unfit := f.identify(ctx)
 	streams := map[protocol.StreamDescriptor]state.Stream{}
 	for _, s := range p.Streams {

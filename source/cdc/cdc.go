@@ -32,6 +32,13 @@ const (
 	stateEvery   = 10 * time.Second
 )
 
+// releaseWithin bounds the wait for the server to notice that a replication connection has ended, and releaseEvery is
+// how often it is looked at.
+const (
+	releaseWithin = 2 * time.Second
+	releaseEvery  = 5 * time.Millisecond
+)
+
 // answers is how many messages of the server are waited for so that it takes note of the last status.
 const answers = 10
 
@@ -135,7 +142,7 @@ func (r *Reader) Run(ctx context.Context, target pglogrepl.LSN) error {
 	if err != nil {
 		return err
 	}
-	defer postgres.Abandon(conn) // a goodbye would first have to wait for what the server is still sending
+	defer r.release(ctx, conn)
 	// Only now does the slot belong to this process. A server that is asked for a position before the slot's begins at
 	// the slot's without a word.
 	slot, err := LookUp(ctx, r.conn, r.config)
@@ -164,6 +171,27 @@ func (r *Reader) Run(ctx context.Context, target pglogrepl.LSN) error {
 		return r.consume(ctx, f)
 	})
 	return group.Wait()
+}
+
+// release ends the replication connection and waits until the slot is free again, so that whoever comes next, the next
+// sync above all, does not find it in use. A goodbye would first have to wait for what the server is still sending.
+func (r *Reader) release(ctx context.Context, conn *pgconn.PgConn) {
+	postgres.Abandon(conn)
+	ctx, cancel := context.WithTimeout(ctx, releaseWithin)
+	defer cancel()
+	ticker := time.NewTicker(releaseEvery)
+	defer ticker.Stop()
+	for {
+		slot, err := LookUp(ctx, r.conn, r.config)
+		if err != nil || slot.Active == "" {
+			return // if it cannot be seen, there is nothing to wait for
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // consume makes records of what the feed gives until the target is reached.

@@ -34,7 +34,8 @@ type Slot struct {
 const slotSQL = `
 SELECT s.slot_type, s.plugin, s.database, s.active_pid, s.wal_status, s.confirmed_flush_lsn,
        pg_wal_lsn_diff(p.lsn, s.restart_lsn)::bigint, p.lsn,
-       (SELECT timeline_id FROM pg_control_checkpoint()),
+       CASE WHEN pg_is_in_recovery() THEN (SELECT timeline_id FROM pg_control_checkpoint())
+            ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int END,
        (SELECT setting FROM pg_settings WHERE name = 'wal_sender_timeout')
   FROM (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
                     ELSE pg_current_wal_flush_lsn() END) AS p (lsn)
