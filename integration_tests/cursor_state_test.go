@@ -171,13 +171,13 @@ func TestCursorStateRefused(t *testing.T) {
 			set(map[string]any{"snapshot": "4000000000000:4000000000000:"}), []string{"4000000000000", "Reset"},
 		},
 		"of Xmin": {func(db *database, in *input) {
+			others := slices.DeleteFunc(in.state.([]json.RawMessage), func(text json.RawMessage) bool {
+				return strings.Contains(string(text), `"name":"t"`)
+			})
 			in.state = append(streamStates(db.t, map[string]any{"t": map[string]any{
 				"version": 2, "state_type": "xmin",
 				"num_wraparound": 0, "xmin_xid_value": 100, "xmin_raw_value": 100,
-			}}), in.state.([]json.RawMessage)[:1]...)
-			if !strings.Contains(string(in.state.([]json.RawMessage)[1]), `"name":"a"`) {
-				db.t.Fatal("the streams come in another order")
-			}
+			}}), others...)
 		}, []string{"Xmin"}},
 	} {
 		t.Run(name, func(t *testing.T) {
