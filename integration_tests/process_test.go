@@ -132,7 +132,7 @@ func TestSignalWhileOutputIsBlocked(t *testing.T) {
 // read of them, and gives it when all three are at it. Another session holds the lock to the end of the test.
 func busy(db *database) *process {
 	db.t.Helper()
-	db.pages(4000)
+	db.pages(900) // one range: with more of them all connections could be at this table
 	db.exec("CREATE TABLE locked (id int); CREATE VIEW slow AS SELECT 1 AS id, pg_sleep(3600)::text AS slept")
 	config := db.config(map[string]any{"max_db_connections": 3})
 	catalog := discover(db.t, config).configure("full_refresh")
@@ -142,21 +142,6 @@ func busy(db *database) *process {
 	do(db.t, db.connect(), "BEGIN; LOCK TABLE locked")
 	p := start(db.t, "read", input{config: config, catalog: catalog, timeout: 30 * time.Second})
 	p.until(func(m message) bool { return m.Record != nil })
-	done := make(chan int)
-	defer close(done)
-	go func() {
-		select {
-		case <-done:
-			return
-		case <-time.After(15 * time.Second):
-		}
-		fmt.Println(db.t.Name(), db.column("SELECT concat_ws('|', pid, state, wait_event_type, wait_event, left(query,60), now()-state_change) FROM pg_stat_activity WHERE datname=current_database()"))
-		for _, m := range p.messages {
-			if m.Record == nil {
-				fmt.Println(string(text(db.t, m.raw)))
-			}
-		}
-	}()
 	db.await("SELECT count(*) FILTER (WHERE wait_event = 'PgSleep') = 1 AND " +
 		"count(*) FILTER (WHERE wait_event_type = 'Lock') = 1 AND count(*) FILTER (WHERE " + waiting + ") = 1 " +
 		"FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'source-postgres'")
