@@ -214,7 +214,7 @@ func tunnelUnreachable(ctx context.Context, address string, err error) error {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return ctx.Err()
 	}
-	c := networkCause(err)
+	c := conditionOf(err)
 	return &protocol.Error{
 		Kind: c.kind, Hint: tunnelHint, Err: err,
 		Message: "The SSH server at " + address + " cannot be reached: " + c.what + ".",
