@@ -76,7 +76,9 @@ var states = map[string]state{
 		protocol.Transient, "the server, or the user's limit, has no connection left",
 		`Lower "max_db_connections", or raise max_connections on the server or the user's CONNECTION LIMIT.`,
 	},
-	"53400": {protocol.Config, "a limit of the server's configuration is reached", "Raise the limit that the message names."},
+	"53400": {
+		protocol.Config, "a limit of the server's configuration is reached", "Raise the limit that the message names.",
+	},
 	"55":    {protocol.Transient, "something is not in the state for this", ""},
 	"55000": {protocol.Config, "something is not in the state for this", "The message says what."},
 	"55006": {

@@ -41,7 +41,8 @@ var conditions = []condition{
 		`Turn on ssl on the server, or choose an "ssl_mode" that does not insist on it (prefer, allow, disable).`,
 	}, as(errRefused)},
 	{cause{
-		"08006", protocol.Config, "the certificate of the server is not signed by an authority that is trusted", authorityHint,
+		"08006", protocol.Config, "the certificate of the server is not signed by an authority that is trusted",
+		authorityHint,
 	}, of(func(x509.UnknownAuthorityError) string { return "" })},
 	{cause{
 		"08006", protocol.Config, "the certificate of the server is for another host",
@@ -208,7 +209,9 @@ func isTimeout(err error) (string, bool) {
 	return "", is || pgconn.Timeout(err)
 }
 
-func isLost(err error) (string, bool) { return "", isNetwork(err) || errors.Is(err, pgconn.ErrConnClosed) }
+func isLost(err error) (string, bool) {
+	return "", isNetwork(err) || errors.Is(err, pgconn.ErrConnClosed)
+}
 
 // unwrapAll is the innermost error, of several joined the last: outer ones of the driver name addresses and users
 // again.
