@@ -183,6 +183,15 @@ func rewriteDuring(t *testing.T, db *database, sql string) *result {
 	return r
 }
 
+// versions are the records of t, without what fills their pages.
+func (r *result) versions() []string {
+	var got []string
+	for _, rec := range r.records("t") {
+		got = append(got, fmt.Sprintf(`{"id":%s,"version":%s}`, rec.Data["id"], rec.Data["version"]))
+	}
+	return got
+}
+
 // A table that is rewritten between two of its ranges starts over within the same sync.
 func TestTableRewrittenDuringRead(t *testing.T) {
 	t.Parallel()
@@ -197,10 +206,7 @@ func TestTableRewrittenDuringRead(t *testing.T) {
 			db.pages(2500)
 			old := db.rows("(SELECT id, version FROM t)")
 			r := rewriteDuring(t, db, sql).ok()
-			var got []string
-			for _, rec := range r.records("t") {
-				got = append(got, fmt.Sprintf(`{"id":%s,"version":%s}`, rec.Data["id"], rec.Data["version"]))
-			}
+			got := r.versions()
 			if name == "UPDATE all" { // no rewrite: the snapshot still shows what was there
 				slices.Sort(got)
 				expectSame(t, "t", got, old)
@@ -273,4 +279,36 @@ func TestCatalogOfPlatforms(t *testing.T) {
 		"sync_mode":"full_refresh","destination_sync_mode":"anything","cursor_field":null,"primary_key":null,
 		"generation_id":null,"minimum_generation_id":null,"sync_id":null,"include_files":null,"later":true}]}`
 	run(t, "read", input{config: config, catalog: json.RawMessage(catalog)}).ok().expectRows("t", db.rows("t"))
+}
+
+// A table of the same name that takes the place of the one that is being read is another one: the two are not mixed.
+func TestTableSwappedDuringRead(t *testing.T) {
+	t.Parallel()
+	db := newDB(t)
+	db.pages(2500)
+	r := rewriteDuring(t, db, "BEGIN; LOCK TABLE t; CREATE TABLE fresh (LIKE t); "+
+		"INSERT INTO fresh SELECT id, 2, pad FROM t; ALTER TABLE t RENAME TO old; ALTER TABLE fresh RENAME TO t; COMMIT")
+	e := r.failed("transient_error")
+	if e.Stream == nil || !e.Stream.is("public.t") || !strings.Contains(e.Message, "took its place") {
+		t.Errorf("the TRACE ERROR is about %v: %s", e.Stream, e.Message)
+	}
+	expectStatuses(t, r, "t", "STARTED RUNNING INCOMPLETE")
+	config := db.config(nil)
+	next := run(t, "read", input{config: config, catalog: configureT(t, config), state: r.lastState()}).ok()
+	next.expectRows("t", db.rows("(SELECT id, version FROM t)"))
+}
+
+// A partition that is dropped between two ranges takes its rows along; the others go on.
+func TestPartitionDroppedDuringRead(t *testing.T) {
+	t.Parallel()
+	db := newDB(t)
+	db.partitions()
+	r := rewriteDuring(t, db, "DROP TABLE t_2").ok()
+	if missing := difference(db.rows("(SELECT id, version FROM t)"), r.versions()); len(missing) > 0 {
+		t.Errorf("%d rows are missing: %q", len(missing), missing[0])
+	}
+	if len(r.logs("WARN")) > 0 {
+		t.Errorf("warnings %q, want none", r.logs("WARN"))
+	}
+	expectStatuses(t, r, "t", "STARTED RUNNING COMPLETE")
 }

@@ -19,6 +19,8 @@ type Storage struct {
 	Blocks   []int64  // the number of blocks of each part, in ascending order
 	Bytes    int64    // size on disk, TOAST included
 	Rows     int64    // the planner's estimate
+
+	filenodes []uint64 // of each part
 }
 
 // Loaded reports whether blocks of the table can be read by number: all parts are heaps that are there.
@@ -66,7 +68,6 @@ func LoadStorage(ctx context.Context, conn *pgconn.PgConn, tables []*Table) erro
 		oids = append(oids, t.OID)
 		t.Storage = &Storage{}
 	}
-	filenodes := map[uint32][]uint64{}
 	whole := map[uint32]bool{}
 	err := postgres.Query(ctx, conn, storageSQL, [][]byte{oidArray(oids)}, func(v [][]byte) error {
 		root := oid(v[0])
@@ -76,7 +77,7 @@ func LoadStorage(ctx context.Context, conn *pgconn.PgConn, tables []*Table) erro
 		s.Blocks = append(s.Blocks, integer(v[4]))
 		s.Bytes += integer(v[5])
 		s.Rows += max(integer(v[6]), 0)
-		filenodes[root] = append(filenodes[root], uint64(oid(v[3])))
+		s.filenodes = append(s.filenodes, uint64(oid(v[3])))
 		return nil
 	})
 	if err != nil {
@@ -85,27 +86,39 @@ func LoadStorage(ctx context.Context, conn *pgconn.PgConn, tables []*Table) erro
 	for root, t := range byOID {
 		s := t.Storage
 		slices.Sort(s.Blocks)
-		s.Filenode = identity(s.Parts, filenodes[root])
+		s.Filenode = identity(s.Parts, s.filenodes)
 		if whole[root] {
-			s.Parts = nil
+			s.Parts, s.filenodes = nil, nil
 		}
 	}
 	return nil
 }
 
-const filenodeSQL = `
-SELECT coalesce(pg_relation_filenode(p), 0) FROM unnest($1::oid[]) WITH ORDINALITY AS u (p, i) ORDER BY i`
+// currentSQL gives the filenodes of the parts in $1, one a row, and in each the relation that has the name $2.
+const currentSQL = `
+SELECT pg_relation_filenode(p), coalesce(to_regclass($2)::oid, 0)
+  FROM unnest(array_append($1::oid[], 0::oid)) WITH ORDINALITY AS u (p, i) ORDER BY i`
 
-// CurrentFilenode is what s.Filenode would be now. Asked after a statement that read the table, in the same
-// transaction, it tells whether that statement read the files that s describes: its lock keeps them in place until
-// the transaction ends.
-func (s *Storage) CurrentFilenode(ctx context.Context, conn *pgconn.PgConn) (uint64, error) {
-	var now []uint64
-	err := postgres.Query(ctx, conn, filenodeSQL, [][]byte{oidArray(s.Parts)}, func(v [][]byte) error {
-		now = append(now, uint64(oid(v[0])))
+// Current says what relation has the table's name now, and what t.Storage.Filenode would be. Asked after a statement
+// that read the table by its name, in the same transaction, it tells whether that statement read what t describes: its
+// lock keeps name and files in place until the transaction ends. A partition that has been dropped changes nothing
+// about the others.
+func (t *Table) Current(ctx context.Context, conn *pgconn.PgConn) (relation uint32, filenode uint64, err error) {
+	var s Storage
+	if t.Storage != nil {
+		s = *t.Storage
+	}
+	now := slices.Clone(s.filenodes)
+	i := 0
+	args := [][]byte{oidArray(s.Parts), []byte(postgres.Quote(t.Schema, t.Name))}
+	err = postgres.Query(ctx, conn, currentSQL, args, func(v [][]byte) error {
+		if relation = oid(v[1]); v[0] != nil {
+			now[i] = uint64(oid(v[0]))
+		}
+		i++
 		return nil
 	})
-	return identity(s.Parts, now), err
+	return relation, identity(s.Parts, now), err
 }
 
 // identity is the filenode of a table that is one file, and for one of several parts a number made from all of

@@ -105,14 +105,8 @@ func (w *worker) task(ctx context.Context, t task) error {
 	if err != nil {
 		return err
 	}
-	if p.Paged {
-		now, err := p.Table.Storage.CurrentFilenode(ctx, w.conn)
-		if err != nil {
-			return postgres.Explain(err, fmt.Sprintf("read table %s", p.Descriptor))
-		}
-		if now != p.filenode {
-			p.rewritten.Store(true)
-		}
+	if err := w.verify(ctx, p); err != nil {
+		return err
 	}
 	if err := postgres.Exec(ctx, w.conn, rollback); err != nil {
 		return postgres.Explain(err, fmt.Sprintf("read table %s", p.Descriptor))
@@ -121,6 +115,26 @@ func (w *worker) task(ctx context.Context, t task) error {
 		return w.emit.Flush()
 	}
 	return p.finish(w.emit, t, rows)
+}
+
+// verify finds out whether the statement has read the table that the sync was planned for. One of the same name that
+// has taken its place is another table: its rows are mostly too new for the snapshot, so that it seems empty.
+func (w *worker) verify(ctx context.Context, p *progress) error {
+	relation, filenode, err := p.Table.Current(ctx, w.conn)
+	switch {
+	case err != nil:
+		return postgres.Explain(err, fmt.Sprintf("read table %s", p.Descriptor))
+	case relation != p.Table.OID:
+		return &protocol.Error{
+			Kind: protocol.Transient, Stream: &p.Descriptor,
+			Message: fmt.Sprintf("Table %s was dropped or renamed while it was read, and another one took its place.",
+				p.Descriptor),
+			Hint: "The next attempt reads the new table from its beginning.",
+		}
+	case p.Paged && filenode != p.filenode:
+		p.rewritten.Store(true)
+	}
+	return nil
 }
 
 // changed reports that a column is of another type than when the sync was planned: its values would be misread.
