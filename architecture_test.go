@@ -62,6 +62,7 @@ var allowed = map[string]struct{ ours, others []string }{
 	"benchmarks":               {ours: []string{"integration_tests/pgtest"}, others: []string{"*"}},
 	"integration_tests":        {},
 	"integration_tests/pgtest": {others: []string{"*"}},
+	"integration_tests/chaos":  {ours: []string{"integration_tests/pgtest"}, others: []string{"*"}},
 	"integration_tests/demo":   {ours: []string{"integration_tests/pgtest"}, others: []string{"*"}},
 }
 

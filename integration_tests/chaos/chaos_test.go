@@ -1,0 +1,54 @@
+package main
+
+import (
+	"errors"
+	"go/parser"
+	"go/token"
+	"math/rand/v2"
+	"path/filepath"
+	"testing"
+)
+
+// TestPromise is a short run in each mode, with a new seed every time. `make chaos` makes long ones.
+func TestPromise(t *testing.T) {
+	t.Parallel()
+	binary := filepath.Join(t.TempDir(), "source-postgres")
+	if err := build(t.Context(), binary); err != nil {
+		t.Fatal(err)
+	}
+	seed := 1 + rand.Uint64N(1_000_000)
+	for _, m := range modes {
+		t.Run(m.name, func(t *testing.T) {
+			t.Parallel()
+			o := options{mode: m, binary: binary, rounds: 8, seed: seed, without: set{}, log: t.Logf}
+			round, err := verify(t.Context(), o)
+			var b *broken
+			switch {
+			case errors.As(err, &b):
+				o.rounds = round + 1
+				t.Fatalf("round %d: %s\nagain: %s", round, b.text, replay(o))
+			case err != nil:
+				t.Fatalf("seed %d, round %d: %v", seed, round, err)
+			}
+		})
+	}
+}
+
+// Every mutant still has the place that it changes, and is a program. `make chaos-mutants` builds and catches them.
+func TestMutantsApply(t *testing.T) {
+	t.Parallel()
+	root, err := moduleRoot(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range mutants {
+		path, text, err := m.replacement(root)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if _, err := parser.ParseFile(token.NewFileSet(), path, text, parser.SkipObjectResolution); err != nil {
+			t.Errorf("mutant %q: %v", m.name, err)
+		}
+	}
+}

@@ -1,0 +1,307 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// round is an attempt to read beside some statements. Everything that is drawn is drawn before the two begin to meet.
+func (v *verifier) round(ctx context.Context, r *rand.Rand) error {
+	v.joined = v.joined || v.outcomes["complete"] > 3
+	v.workload.rand = rand.New(rand.NewPCG(r.Uint64(), 1))
+	steps, f := 20+r.IntN(120), chooseFault(r, v.expected, v.mode.log, v.without)
+	harm := r.IntN(12) == 0 && !v.without["harm"]
+	if harm {
+		if err := v.harm(ctx, r); err != nil {
+			return err
+		}
+	}
+	given, err := v.goOn(ctx, r, true)
+	if err != nil {
+		return err
+	}
+	v.config["max_db_connections"] = 1 + r.IntN(3)
+	var group sync.WaitGroup
+	var failed error
+	ended := make(chan struct{})
+	group.Go(func() {
+		for i := 0; i < steps && failed == nil; i++ {
+			failed = v.workload.step(ctx)
+		}
+		if !v.mode.log || failed != nil {
+			return // transactions stay open
+		}
+		select {
+		case <-ended:
+		case <-v.waiting: // a first pass does, and with reason: it would miss what they commit
+			failed = v.workload.settle(ctx, "COMMIT")
+		case <-time.After(2 * time.Second):
+			failed = v.workload.settle(ctx, "COMMIT")
+		}
+	})
+	a, err := v.attempt(ctx, given, f)
+	close(ended)
+	group.Wait()
+	select {
+	case <-v.waiting:
+	default:
+	}
+	if err := errors.Join(err, failed); err != nil {
+		return err
+	}
+	return v.after(ctx, a)
+}
+
+// after looks at the destination when an attempt has ended.
+func (v *verifier) after(ctx context.Context, a *run) error {
+	for _, c := range v.channels {
+		c.compact()
+	}
+	if !a.complete() {
+		v.outcomes["interrupted"]++
+		return nil
+	}
+	v.outcomes["complete"]++
+	v.busy, v.expected = false, max(a.bytes, 10_000)
+	now, err := v.rows(ctx)
+	if err != nil {
+		return err
+	}
+	if a.begun && v.mode.method == "" && !strings.Contains(strings.Join(a.warnings, " "), "starts over") {
+		for key, times := range a.keys {
+			if times > 1 {
+				return violation("%s came %d times in one read", key, times)
+			}
+		}
+	}
+	for stream, rows := range now {
+		still := map[string]string{} // unchanged since before the sync began
+		for key, value := range v.began[stream] {
+			if rows[key] == value {
+				still[key] = value
+			}
+		}
+		if err := v.holds(stream, still, false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// holds reports a violation unless the destination has these rows of a stream, and, if exact, no other.
+func (v *verifier) holds(stream string, rows map[string]string, exact bool) error {
+	arrival, greatest := v.channel(stream).folds(stream)
+	ways := map[string]fold{"what came last": arrival}
+	if v.mode.log {
+		ways["what has the greatest _ab_cdc_lsn"] = greatest
+	}
+	for way, f := range ways {
+		if keys := differ(rows, f, exact); len(keys) > 0 {
+			return violation("%s, by %s: %d of %d rows are wrong: row %s is %q in the table and %q in the destination",
+				stream, way, len(keys), len(rows), keys[0], rows[keys[0]], f[keys[0]])
+		}
+	}
+	return nil
+}
+
+// goOn decides where the next attempt goes on.
+func (v *verifier) goOn(ctx context.Context, r *rand.Rand, mishaps bool) (given []*state, err error) {
+	mishaps = mishaps && !v.without["resets"]
+	anew := v.mode.method == "" && !v.busy // a full refresh that was complete is begun anew, into an empty destination
+	if !v.busy || v.mode.method != "" {
+		if v.began, err = v.rows(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if !v.busy {
+		v.syncs++
+	}
+	for _, c := range v.channels {
+		s := c.resume(r, mishaps)
+		c.know(s)
+		if anew {
+			c.forget()
+		}
+		if s == nil {
+			continue
+		}
+		if names := v.streams(); v.mode.log && mishaps && r.IntN(15) == 0 {
+			s = c.drop(s, names[r.IntN(len(names))])
+		}
+		given = append(given, s)
+	}
+	v.busy = true
+	return given, nil
+}
+
+// exactly reports whether the destination has just what came up to the state that is given, and gives what it has of
+// the bank.
+func (v *verifier) exactly(given []*state) (bool, fold) {
+	bank := fold{}
+	c := v.channels[0]
+	for _, e := range c.events {
+		if e.row != nil && e.row.stream == "bank" {
+			bank.take(e.row)
+		}
+	}
+	return v.mode.log && (len(given) == 0 || c.clean), bank
+}
+
+// quiet ends every transaction and reads once more. Then the destination has just what the tables have; of rows that
+// were deleted only the log tells, and a full refresh from the beginning.
+func (v *verifier) quiet(ctx context.Context) error {
+	if err := v.workload.settle(ctx, "ROLLBACK"); err != nil {
+		return err
+	}
+	for again := true; again; again = v.mode.method == "" && v.syncs%2 == 1 {
+		given, err := v.goOn(ctx, rand.New(rand.NewPCG(v.seed, 0)), false)
+		if err != nil {
+			return err
+		}
+		a, err := v.attempt(ctx, given, fault{name: "none", quiet: true})
+		if err == nil {
+			err = v.after(ctx, a)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	rows, err := v.rows(ctx)
+	if err != nil {
+		return err
+	}
+	for stream, held := range rows {
+		if err := v.holds(stream, held, v.mode.log || v.mode.method == ""); err != nil {
+			return err
+		}
+	}
+	return errors.Join(v.invented(ctx), v.left(ctx))
+}
+
+// invented reports a version that came and was never committed.
+func (v *verifier) invented(ctx context.Context) error {
+	committed := map[seen]bool{}
+	for _, t := range v.mode.tables {
+		rows, err := v.db.Query(ctx, fmt.Sprintf("SELECT DISTINCT %s, version FROM journal WHERE stream = '%s'", t.key(),
+			t.name))
+		if err != nil {
+			return err
+		}
+		for _, r := range rows {
+			var version int64
+			if _, err := fmt.Sscan(r[1], &version); err != nil {
+				return err
+			}
+			committed[seen{t.name, r[0], version}] = true
+		}
+	}
+	for s := range v.seen {
+		if !committed[s] {
+			return violation("%s: row %s came in version %d, which was never committed", s.stream, s.key, s.version)
+		}
+	}
+	return nil
+}
+
+// left reports what attempts left on the server: sessions, temporary slots.
+func (v *verifier) left(ctx context.Context) error {
+	const sql = `SELECT (SELECT count(*) FROM pg_stat_activity WHERE application_name = 'source-postgres') +
+		(SELECT count(*) FROM pg_replication_slots WHERE temporary OR active) = 0`
+	if err := v.db.Await(ctx, sql); err != nil {
+		return violation("a session or a slot is left on the server: %v", err)
+	}
+	return nil
+}
+
+// watch looks again and again where the slot is, until the function that it gives is called; that reports a position
+// beyond the state that the attempt was given: the server may forget nothing that came after that.
+func (v *verifier) watch(ctx context.Context, given []*state) (func() error, error) {
+	if !v.mode.log {
+		return func() error { return nil }, nil
+	}
+	limit := "0/0"
+	if len(given) > 0 {
+		limit = given[0].Global.Shared.LSN
+	}
+	// Where the slot is already is nobody's fault now.
+	limit, err := v.db.Value(ctx, "SELECT greatest(confirmed_flush_lsn, $2::text::pg_lsn) FROM pg_replication_slots "+
+		"WHERE slot_name = $1", v.slot, limit)
+	if isNone(err) { // there is no slot, which the connector is to say
+		return func() error { return nil }, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	beyond := make(chan string, 1)
+	go func() { beyond <- v.sample(ctx, limit) }()
+	return func() error {
+		cancel()
+		if at := <-beyond; at != "" {
+			return violation("the slot was at %s while the attempt was given the state at %s", at, limit)
+		}
+		return nil
+	}, nil
+}
+
+func (v *verifier) sample(ctx context.Context, limit string) string {
+	last := false
+	for {
+		var at string
+		conn, err := v.db.Connect(context.WithoutCancel(ctx))
+		for err == nil {
+			const sql = `SELECT coalesce(max(confirmed_flush_lsn::text), '') FROM pg_replication_slots
+				WHERE slot_name = $1 AND confirmed_flush_lsn > $2::text::pg_lsn`
+			err = conn.QueryRow(context.WithoutCancel(ctx), sql, v.slot, limit).Scan(&at)
+			if at != "" || last {
+				break
+			}
+			wait(ctx, 15*time.Millisecond)
+			last = ctx.Err() != nil
+		}
+		if conn != nil {
+			_ = conn.Close(context.WithoutCancel(ctx))
+		}
+		if at != "" || ctx.Err() != nil {
+			return at
+		}
+		wait(ctx, 15*time.Millisecond) // the server is being restarted
+	}
+}
+
+// hold takes the slot for a while, as an attempt whose end the server has not noticed does.
+func (v *verifier) hold(ctx context.Context, f fault) (release func(), err error) {
+	if f.name != "slot in use" {
+		return func() {}, nil
+	}
+	conn, err := pgconn.Connect(ctx, v.db.URL()+"?replication=database")
+	if err == nil {
+		err = pglogrepl.StartReplication(ctx, conn, v.slot, 0, pglogrepl.StartReplicationOptions{
+			PluginArgs: []string{"proto_version '1'", "publication_names 'chaos'"},
+		})
+	}
+	if isCode(err, "55006") { // the last attempt's end has not been noticed yet
+		conn.Conn().Close()
+		return func() {}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	v.struck[f.name]++
+	timer := time.AfterFunc(patience/2, func() { conn.Conn().Close() })
+	return func() {
+		timer.Stop()
+		conn.Conn().Close()
+	}, nil
+}
+
+// isNone reports that a query gave no row.
+func isNone(err error) bool { return err != nil && strings.Contains(err.Error(), "gave no value") }
