@@ -8,7 +8,7 @@ REPORT     := go run ./.ci/testreport
 LINTER     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 LINTER_VERSION := v2.15.0
 
-.PHONY: help build test race lint bench bench-quick demo image image-test ci
+.PHONY: help build test race lint bench bench-quick demo chaos chaos-mutants image image-test ci
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -35,6 +35,16 @@ bench: ## whole reads beside PostgreSQL's own programs, on a quiet machine (benc
 
 bench-quick: ## the same with a fifth of the rows
 	go run ./benchmarks -quick
+
+# MODE: refresh, standard, xmin or cdc; all of them without it.
+CHAOS = go run ./integration_tests/chaos $(if $(MODE),-mode $(MODE)) $(if $(ROUNDS),-rounds $(ROUNDS)) \
+	$(if $(SEED),-seed $(SEED)) $(if $(WITHOUT),-without $(WITHOUT))
+
+chaos: ## the promise of docs/guarantees.md under random faults: MODE=cdc ROUNDS=300 SEED=7, all optional
+	$(CHAOS)
+
+chaos-mutants: ## broken builds of the connector, each of which the verifier has to catch
+	$(CHAOS) -mutants $(if $(MUTANT),-mutant '$(MUTANT)')
 
 demo: ## a sync to look at
 	go run ./integration_tests/demo

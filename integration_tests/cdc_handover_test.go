@@ -14,7 +14,6 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"source-postgres/integration_tests/pgtest"
 )
@@ -364,10 +363,4 @@ func lsnOf(t *testing.T, states []json.RawMessage) string {
 		t.Fatal(err)
 	}
 	return s.Global.Shared.LSN
-}
-
-// isCode reports whether err is the server's, with an SQLSTATE that begins so.
-func isCode(err error, code string) bool {
-	var said *pgconn.PgError
-	return errors.As(err, &said) && strings.HasPrefix(said.Code, code)
 }

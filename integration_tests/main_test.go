@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -72,6 +73,14 @@ func build(binary string) error {
 		return fmt.Errorf("build the connector: %w\n%s", err, out)
 	}
 	return nil
+}
+
+// fromEnvironment is a number that an environment variable may set.
+func fromEnvironment(name string, otherwise int) int {
+	if n, err := strconv.Atoi(os.Getenv(name)); err == nil {
+		return n
+	}
+	return otherwise
 }
 
 // count notes that t's top-level test used the harness.

@@ -125,7 +125,7 @@ func (v *verifier) goOn(ctx context.Context, r *rand.Rand, mishaps bool) (given 
 		v.syncs++
 	}
 	for _, c := range v.channels {
-		s := c.resume(r, mishaps)
+		s := c.resume(r, mishaps && !anew) // the state of a sync that was complete is the last one
 		c.know(s)
 		if anew {
 			c.forget()
