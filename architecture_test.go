@@ -63,6 +63,7 @@ var allowed = map[string]struct{ ours, others []string }{
 	"integration_tests":        {},
 	"integration_tests/pgtest": {others: []string{"*"}},
 	"integration_tests/chaos":  {ours: []string{"integration_tests/pgtest"}, others: []string{"*"}},
+	"integration_tests/serve":  {ours: []string{"integration_tests/pgtest"}},
 	"integration_tests/demo":   {ours: []string{"integration_tests/pgtest"}, others: []string{"*"}},
 }
 

@@ -78,7 +78,7 @@ func (c *catalog) configure(mode string, names ...string) *configuredCatalog {
 		}
 		configured.Streams = append(configured.Streams, configuredStream{
 			Stream: s, SyncMode: mode, DestinationSyncMode: destination, PrimaryKey: s.PrimaryKey,
-			GenerationID: 1, SyncID: 1,
+			GenerationID: 1, SyncID: 101,
 		})
 	}
 	return configured

@@ -45,7 +45,7 @@ func TestFinishedStreams(t *testing.T) {
 		name    string
 		sync    any
 		records int
-	}{{"the same sync", 1, 0}, {"another sync", 2, 3}, {"no sync_id", nil, 3}} {
+	}{{"the same sync", 101, 0}, {"another sync", 102, 3}, {"no sync_id", nil, 3}} {
 		in.catalog = withSync(t, catalog, test.sync)
 		r := run(t, "read", in).ok()
 		for _, stream := range []string{"t", "seen"} {
@@ -55,13 +55,16 @@ func TestFinishedStreams(t *testing.T) {
 			expectStatuses(t, r, stream, "STARTED RUNNING COMPLETE")
 		}
 	}
-	// A state without a sync_id belongs to none.
-	in.catalog, in.state = withSync(t, catalog, nil), nil
-	in.state = run(t, "read", in).ok().lastState()
-	for _, sync := range []any{1, nil} {
-		in.catalog = withSync(t, catalog, sync)
-		if n := len(run(t, "read", in).ok().records("t")); n != 3 {
-			t.Errorf("a state without sync_id, sync_id %v: %d records, want 3", sync, n)
+	// A state without a sync_id belongs to none, and neither does one with 1: PyAirbyte gives it to every sync.
+	for _, of := range []any{nil, 1} {
+		in.catalog, in.state = withSync(t, catalog, of), nil
+		in.state = run(t, "read", in).ok().lastState()
+		for _, sync := range []any{101, 1, nil} {
+			in.catalog = withSync(t, catalog, sync)
+			r := run(t, "read", in).ok()
+			if n, seen := len(r.records("t")), len(r.records("seen")); n != 3 || seen != 3 {
+				t.Errorf("a state with sync_id %v, sync_id %v: %d and %d records, want 3", of, sync, n, seen)
+			}
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"time"
 
@@ -77,6 +78,9 @@ func (s *Server) locate(ctx context.Context, c testcontainers.Container) error {
 		return fmt.Errorf("find the container's port: %w", err)
 	}
 	s.Host, s.Port = host, int(port.Num())
+	if ip, err := c.ContainerIP(ctx); err == nil && ip != "" {
+		s.Inside = net.JoinHostPort(ip, "5432")
+	}
 	conn, err := s.awaitReady(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("start a container of %s: %w", s.Via, err)

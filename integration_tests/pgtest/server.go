@@ -33,6 +33,7 @@ type Server struct {
 	User, Password string // a superuser's
 	Version        int    // server_version_num: 150018 is 15.18
 	Via            string // where it came from: "local /usr/lib/postgresql/15", "docker postgres:17" or "url"
+	Inside         string // host:port for other containers of the engine's usual network; empty if there are none
 
 	params url.Values // further parameters of PGTEST_URL, such as sslmode
 	local  *local     // nil unless this process started it from binaries

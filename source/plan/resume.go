@@ -55,7 +55,11 @@ func (p *Plan) resumeRefresh(s *Stream, from state.Stream) {
 	}
 }
 
-func sameSync(a, b *int64) bool { return a != nil && b != nil && *a == *b }
+// everySync is the number that PyAirbyte gives each of its syncs, so that it says nothing.
+const everySync = 1
+
+// sameSync reports that two numbers are surely those of one sync.
+func sameSync(a, b *int64) bool { return a != nil && b != nil && *a == *b && *a != everySync }
 
 // sameFiles reports whether the blocks that from speaks of are still those of the table, and says so if they are not.
 func (p *Plan) sameFiles(s *Stream, from *state.Ctid) bool {
