@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
 )
 
 // LOG_LEVEL says from which level on there are LOG messages; everything else comes at every level.
@@ -71,8 +72,10 @@ func TestBytesThatAreNoText(t *testing.T) {
 // nasty is every character that some reader of lines or of JSON trips over, but NUL, which PostgreSQL does not store.
 func nasty() string {
 	text := `"\/'</script>{"type":"STATE"}` + "\x7f\u0085\u00a0\u2028\u2029\ufeff\ufffe\U0010ffff\U0001f600e\u0301\u202e"
-	for c := rune(1); c < 0x20; c++ {
-		text += string(c)
+	for c := rune(1); c < 0xA0; c++ {
+		if unicode.IsControl(c) {
+			text += string(c)
+		}
 	}
 	return text + "\n" + `{"type":"STATE","state":{"type":"STREAM"}}` + "\r\n"
 }
@@ -81,7 +84,7 @@ func nasty() string {
 func TestLinesStayWhole(t *testing.T) {
 	t.Parallel()
 	db := newDB(t)
-	const injected = "\n{\"type\":\"STATE\",\"state\":{\"type\":\"STREAM\"}}\n\u0085\u2028\x1e"
+	const injected = "\n{\"type\":\"STATE\",\"state\":{\"type\":\"STREAM\"}}\n\u0085\u2028\x1e\x7f\u009f"
 	column, table := "c"+injected[:20]+"\u2028", "t\n\u0085\"{}"
 	db.exec(fmt.Sprintf("CREATE TABLE %s (id int, %s text, list text[], doc jsonb)", quoted(table), quoted(column)))
 	db.exec(fmt.Sprintf("INSERT INTO %s VALUES (1, $1, ARRAY[$2, NULL], to_jsonb($3::text))", quoted(table)),

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/xeipuuv/gojsonschema"
@@ -144,16 +145,15 @@ func parse(line []byte) (message, error) {
 }
 
 // strictJSON reads a line that has to be one JSON document in valid UTF-8, without a key that comes twice in an object,
-// and without what Python's str.splitlines (by which two of the protocol's harnesses cut the output) takes for a line's
-// end. Numbers stay json.Number, so as they were written.
+// without control characters, and without what Python's str.splitlines (by which two of the protocol's harnesses cut the
+// output) takes for a line's end. Numbers stay json.Number, so as they were written.
 func strictJSON(line []byte) (any, error) {
 	if !utf8.Valid(line) {
 		return nil, errors.New("invalid UTF-8")
 	}
-	for _, end := range []string{"\u0085", "\u2028", "\u2029", "\r", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e"} {
-		if bytes.Contains(line, []byte(end)) {
-			return nil, fmt.Errorf("a raw %+q", end)
-		}
+	raw := func(r rune) bool { return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' }
+	if i := bytes.IndexFunc(line, raw); i >= 0 {
+		return nil, fmt.Errorf("a raw %+q", line[i:min(i+3, len(line))])
 	}
 	dec := json.NewDecoder(bytes.NewReader(line))
 	dec.UseNumber()

@@ -199,10 +199,39 @@ func TestReadNoColumns(t *testing.T) {
 			t.Errorf("%s: %d records without a column", stream, n)
 		}
 		expectStatuses(t, r, stream, "STARTED RUNNING COMPLETE")
+		if !has(r.logs("WARN"), "public."+stream, "no records") {
+			t.Errorf("warnings %q do not say that %s has no records", r.logs("WARN"), stream)
+		}
 	}
 	for _, s := range r.states() {
 		if s.Stats.RecordCount != 0 {
 			t.Errorf("state %s counts records", s.text)
 		}
 	}
+}
+
+// A name that is no text, which only a SQL_ASCII database can have, cannot be written in a message: it is left out with
+// a warning, and hides nothing else.
+func TestNamesThatAreNoText(t *testing.T) {
+	t.Parallel()
+	db := newDB(t, "ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
+	db.exec("SET client_encoding = 'SQL_ASCII'; CREATE SCHEMA \"s\xe9\"; CREATE TABLE \"s\xe9\".t (id int);" +
+		"CREATE TABLE \"t\xe9\" (id int); CREATE TABLE \"t\xea\" (id int); CREATE TABLE \"täble\" (id int);" +
+		"CREATE TABLE part (id int, \"c\xe9\" int, \"c\xea\" int, PRIMARY KEY (id, \"c\xe9\"));" +
+		"INSERT INTO part VALUES (1, 2, 3)")
+	config := db.config(map[string]any{"schemas": nil})
+	r := run(t, "discover", input{config: config}).ok()
+	c := r.catalog()
+	if got, want := c.names(), []string{"public.part", "public.täble"}; !slices.Equal(got, want) {
+		t.Errorf("streams %q, want %q", got, want)
+	}
+	for _, name := range []string{"s\ufffd.t", "public.t\ufffd", "public.part.c\ufffd"} {
+		if !has(r.logs("WARN"), "not valid UTF-8", name) {
+			t.Errorf("warnings %q, want one about %s", r.logs("WARN"), name)
+		}
+	}
+	if key := c.find(t, "part").PrimaryKey; len(key) > 0 {
+		t.Errorf("key %q, of which a column is left out", key)
+	}
+	run(t, "read", input{config: config, catalog: c.configure("full_refresh")}).ok().expectRows("part", []string{`{"id":1}`})
 }

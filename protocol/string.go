@@ -7,8 +7,8 @@ import (
 )
 
 // AppendString appends src to dst as a JSON string, quotes included, and reports whether src was valid UTF-8.
-// Every invalid byte becomes U+FFFD. Control characters are escaped, and so are U+0085, U+2028 and U+2029: readers that
-// split their input with Python's str.splitlines take these three for line ends.
+// Every invalid byte becomes U+FFFD. Control characters are escaped, U+0085 among them, and so are U+2028 and U+2029:
+// readers that split their input with Python's str.splitlines take these three for line ends.
 //
 // It does not allocate beyond the growth of dst, and src may be the tail of dst's own array. What that array holds
 // beyond the result is undefined.
@@ -86,8 +86,8 @@ func appendRunes(dst, src []byte, i, n int, valid bool) ([]byte, int, int, bool)
 			valid = false
 			dst, n = escapeRune(dst, n, 0xFFFD, len(src)-i)
 			size = 1
-		case c == 0xC2 && src[i+1] == 0x85:
-			dst, n = escapeRune(dst, n, 0x0085, len(src)-i)
+		case c == 0xC2 && src[i+1] < 0xA0:
+			dst, n = escapeRune(dst, n, uint16(src[i+1]), len(src)-i)
 		case c == 0xE2 && src[i+1] == 0x80 && src[i+2]|1 == 0xA9:
 			dst, n = escapeRune(dst, n, 0x2000|uint16(src[i+2]&0x3F), len(src)-i)
 		default:

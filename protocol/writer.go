@@ -82,8 +82,25 @@ func render(m *Message) ([]byte, error) {
 	if err := enc.Encode(m); err != nil {
 		return nil, fmt.Errorf("render %s message: %w", m.Type, err)
 	}
-	// encoding/json escapes U+2028 and U+2029 but not U+0085, which also ends a line for some readers.
-	return bytes.ReplaceAll(buf.Bytes(), []byte("\u0085"), []byte(`\u0085`)), nil
+	return escapeControls(buf.Bytes()), nil
+}
+
+// escapeControls escapes the control characters that encoding/json leaves as they are, U+007F to U+009F: U+0085 ends a
+// line for some readers.
+func escapeControls(line []byte) []byte {
+	isControl := func(r rune) bool { return r >= 0x7F && r <= 0x9F }
+	if !bytes.ContainsFunc(line, isControl) {
+		return line
+	}
+	var escaped bytes.Buffer
+	for _, r := range string(line) {
+		if isControl(r) {
+			fmt.Fprintf(&escaped, `\u%04x`, r)
+		} else {
+			escaped.WriteRune(r)
+		}
+	}
+	return escaped.Bytes()
 }
 
 // A Header is the part of a record's line that is the same for every record of a stream. It is immutable; goroutines

@@ -203,8 +203,8 @@ func TestLogsAreMessagesAtTheirLevel(t *testing.T) {
 	w := NewWriter(&out)
 	log := slog.New(w.LogHandler(ParseLevel("warn"))).With("stream", "public.t")
 	log.Info("not wanted")
-	log.WithGroup("a").Warn("two\nlines\u0085", "key", 1)
-	want := `{"type":"LOG","log":{"level":"WARN","message":"two\nlines\u0085 stream=public.t a.key=1"}}` + "\n"
+	log.WithGroup("a").Warn("two\nlines\u0085\x7f\u009fü", "key", 1)
+	want := `{"type":"LOG","log":{"level":"WARN","message":"two\nlines\u0085\u007f\u009fü stream=public.t a.key=1"}}` + "\n"
 	if out.String() != want {
 		t.Errorf("got  %q\nwant %q", out.String(), want)
 	}

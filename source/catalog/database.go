@@ -1,12 +1,16 @@
 package catalog
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sort"
 	"strconv"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -194,6 +198,10 @@ type columnRow struct {
 }
 
 func (l *loader) relation(v [][]byte) error {
+	if !utf8.Valid(v[1]) || !utf8.Valid(v[2]) {
+		unnameable("table", v[1], v[2])
+		return nil
+	}
 	t := &Table{
 		OID: oid(v[0]), Schema: string(v[1]), Name: string(v[2]), Kind: Kind(v[3][0]),
 		Unlogged: v[4][0] == 'u', Identity: Identity(v[5][0]), Filtered: isTrue(v[6]), Published: isTrue(v[7]),
@@ -215,6 +223,12 @@ func (l *loader) relation(v [][]byte) error {
 	return nil
 }
 
+// unnameable warns of what no message could name: a database with encoding SQL_ASCII takes any bytes for a name.
+func unnameable(what string, name ...[]byte) {
+	slog.Warn("a "+what+" is left out, since its name is not valid UTF-8: rename it", "name",
+		strings.ToValidUTF8(string(bytes.Join(name, []byte{'.'})), "\ufffd"))
+}
+
 func (l *loader) column(v [][]byte) error {
 	if v[0][0] == 't' {
 		l.types = append(l.types, codec.Info{
@@ -226,6 +240,10 @@ func (l *loader) column(v [][]byte) error {
 	t := l.tables[oid(v[1])]
 	if t == nil {
 		return fmt.Errorf("load columns: relation %s was not listed", v[1])
+	}
+	if !utf8.Valid(v[2]) {
+		unnameable("column", []byte(t.Schema), []byte(t.Name), v[2])
+		return nil
 	}
 	l.columns = append(l.columns, columnRow{
 		table:  t,

@@ -91,6 +91,10 @@ func Build(
 			p.Broken = append(p.Broken, broken)
 			continue
 		}
+		if len(s.Columns) == 0 {
+			p.Warnings = append(p.Warnings, fmt.Sprintf("Stream %s has no records: none of the table's columns is "+
+				"selected in the configured catalog.", d))
+		}
 		p.Streams = append(p.Streams, s)
 	}
 	return p

@@ -79,6 +79,10 @@ var states = map[string]state{
 	"53400": {
 		protocol.Config, "a limit of the server's configuration is reached", "Raise the limit that the message names.",
 	},
+	"54": {
+		protocol.Config, "a limit of PostgreSQL is reached, for example 1 GB for the text of a row",
+		"Leave the largest column out, or make the row smaller.",
+	},
 	"55":    {protocol.Transient, "something is not in the state for this", ""},
 	"55000": {protocol.Config, "something is not in the state for this", "The message says what."},
 	"55006": {
