@@ -145,8 +145,8 @@ func parse(line []byte) (message, error) {
 }
 
 // strictJSON reads a line that has to be one JSON document in valid UTF-8, without a key that comes twice in an object,
-// without control characters, and without what Python's str.splitlines (by which two of the protocol's harnesses cut the
-// output) takes for a line's end. Numbers stay json.Number, so as they were written.
+// without control characters, and without what Python's str.splitlines (by which two of the protocol's harnesses cut
+// the output) takes for a line's end. Numbers stay json.Number, so as they were written.
 func strictJSON(line []byte) (any, error) {
 	if !utf8.Valid(line) {
 		return nil, errors.New("invalid UTF-8")

@@ -233,5 +233,6 @@ func TestNamesThatAreNoText(t *testing.T) {
 	if key := c.find(t, "part").PrimaryKey; len(key) > 0 {
 		t.Errorf("key %q, of which a column is left out", key)
 	}
-	run(t, "read", input{config: config, catalog: c.configure("full_refresh")}).ok().expectRows("part", []string{`{"id":1}`})
+	r = run(t, "read", input{config: config, catalog: c.configure("full_refresh")}).ok()
+	r.expectRows("part", []string{`{"id":1}`})
 }

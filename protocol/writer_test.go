@@ -204,7 +204,8 @@ func TestLogsAreMessagesAtTheirLevel(t *testing.T) {
 	log := slog.New(w.LogHandler(ParseLevel("warn"))).With("stream", "public.t")
 	log.Info("not wanted")
 	log.WithGroup("a").Warn("two\nlines\u0085\x7f\u009fü", "key", 1)
-	want := `{"type":"LOG","log":{"level":"WARN","message":"two\nlines\u0085\u007f\u009fü stream=public.t a.key=1"}}` + "\n"
+	want := `{"type":"LOG","log":{"level":"WARN","message":"two\nlines\u0085\u007f\u009fü stream=public.t ` +
+		`a.key=1"}}` + "\n"
 	if out.String() != want {
 		t.Errorf("got  %q\nwant %q", out.String(), want)
 	}
