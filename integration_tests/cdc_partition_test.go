@@ -93,6 +93,36 @@ func TestPartitionsByLeaf(t *testing.T) {
 	expectList(t, c.changed("cn", "DELETE FROM root WHERE id = 6"), `- {"id":6,"region":"cn"}`)
 }
 
+// Tables that become partitions, and partitions that become tables again, while changes of them wait in the log.
+func TestPartitionsComeAndGo(t *testing.T) {
+	t.Parallel()
+	for via, want := range map[string][]string{
+		"true":  {`+ {"id":10,"region":"us","v":"as leaf"}`, `+ {"id":11,"region":"fr","v":"as leaf"}`},
+		"false": {`+ {"id":10,"region":"us","v":"as leaf"}`},
+	} {
+		t.Run("via root "+via, func(t *testing.T) {
+			t.Parallel()
+			c := newCapture(t, partitions+`CREATE TABLE fr (LIKE root INCLUDING ALL);
+				CREATE PUBLICATION pub FOR TABLE root WITH (publish_via_partition_root = `+via+")")
+			names := map[string][]string{"true": {"root"}, "false": {"us", "eu"}}[via]
+			c.first(names...)
+			c.exec("INSERT INTO fr VALUES (8, 'fr', 'alone')")
+			c.exec("INSERT INTO root VALUES (10, 'us', 'as leaf')")
+			c.exec("ALTER TABLE root ATTACH PARTITION fr FOR VALUES IN ('fr')")
+			c.exec("INSERT INTO root VALUES (11, 'fr', 'as leaf')")
+			c.exec("ALTER TABLE asia DETACH PARTITION jp; INSERT INTO jp VALUES (12, 'jp', 'alone')")
+			r := c.sync()
+			expectList(t, r.changes(names[0]), want...)
+			c.again(r)
+			if via == "false" {
+				c.catalog = discover(t, c.settings).configure("incremental", "eu", "fr")
+				r = c.read(c.state).ok()
+				expectList(t, r.changes("fr"), `+ {"id":8,"region":"fr","v":"alone"}`, `+ {"id":11,"region":"fr","v":"as leaf"}`)
+			}
+		})
+	}
+}
+
 // The setting may change while changes wait in the log.
 func TestPartitionsChangeHands(t *testing.T) {
 	t.Parallel()

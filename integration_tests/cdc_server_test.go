@@ -19,20 +19,35 @@ func TestLogOfReplica(t *testing.T) {
 	c.refused(nil, "wal_level is replica", "ALTER SYSTEM SET wal_level = logical")
 }
 
+// A slot that keeps more log than it may is lost, between two syncs or during one.
 func TestLostSlot(t *testing.T) {
 	t.Parallel()
-	c := newCaptureOn(t, private(t, "max_slot_wal_keep_size=16MB", "max_wal_size=32MB", "min_wal_size=32MB"),
-		"CREATE TABLE t (id int PRIMARY KEY, pad text)", nil)
+	c := newCaptureOn(t, private(t, "max_slot_wal_keep_size=16MB", "max_wal_size=32MB", "min_wal_size=32MB",
+		"wal_sender_timeout=0"), "CREATE TABLE t (id int PRIMARY KEY, pad text)", nil)
 	c.first()
+	const rows = 40_000
+	c.exec("INSERT INTO t SELECT n, repeat('x', 300) FROM generate_series(1, $1::int) AS n", rows)
+	p := start(t, "read", input{config: c.settings, catalog: c.catalog, state: c.state})
+	p.until(func(m message) bool { return m.Record != nil }) // the rest does not fit into the pipe
+	c.lose()
+	r := p.wait()
+	expectIn(t, "read", r.failed("config_error").Message, "is lost", "max_slot_wal_keep_size", "bytes of log")
+	expectStatuses(t, r, "t", "STARTED RUNNING INCOMPLETE")
+	c.refused(c.state, "is lost", "max_slot_wal_keep_size", "pg_drop_replication_slot", lsnOf(t, c.state), "bytes of log")
+}
+
+// lose makes the server give up the slot.
+func (c *capture) lose() {
+	c.t.Helper()
 	for range 20 {
 		if c.value("SELECT wal_status FROM pg_replication_slots") == "lost" {
-			break
+			return
 		}
 		c.exec("SELECT pg_switch_wal()")
 		c.exec("INSERT INTO t SELECT coalesce(max(id), 0) + 1 FROM t")
 		c.exec("CHECKPOINT")
 	}
-	c.refused(c.state, "is lost", "max_slot_wal_keep_size", "pg_drop_replication_slot")
+	c.t.Fatal("the slot is not lost")
 }
 
 // With no slot left for the first pass, changes come twice, and nothing is lost.

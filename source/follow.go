@@ -50,7 +50,7 @@ func follow(
 		begun: map[protocol.StreamDescriptor]bool{}, failed: map[protocol.StreamDescriptor]bool{},
 	}
 	var err error
-	if f.slot, err = cdc.Ready(ctx, session.Conn, c); err != nil {
+	if f.slot, err = cdc.Ready(ctx, session.Conn, c, from.Log); err != nil {
 		return err
 	}
 	if err := f.continuous(from.Log); err != nil {
@@ -77,20 +77,29 @@ func follow(
 	return errors.Join(unfit, err, f.finish(err))
 }
 
-// moved is the state that s goes on from. It warns if the table's rows lie in other files now than at the end of the
-// first pass, and notes those so that it warns once.
+// moved is the state that s goes on from. It warns of what happened to the table since the end of its first pass and is
+// not in the log, and takes note of it so that it warns once.
 func moved(s *plan.Stream) state.Stream {
 	done, over := s.From.(*state.Follow)
-	if !over || s.Table.Kind != catalog.Ordinary || s.Table.Storage == nil || done.Filenode == s.Table.Storage.Filenode {
+	if !over {
 		return s.From
 	}
-	if done.Filenode != 0 {
-		slog.Warn("the table has been rewritten since the last sync. The log has neither the values that ALTER TABLE … TYPE "+
-			"… USING gave to rows that were there nor the rows that TRUNCATE took: if that is what happened, reset the "+
-			"stream. After VACUUM FULL or CLUSTER nothing is to be done", "stream", s.Descriptor)
-	}
 	now := *done
-	now.Filenode = s.Table.Storage.Filenode
+	if now.Member = s.Table.Member; done.Member != 0 && done.Member != now.Member {
+		slog.Warn("since the last sync the table was taken out of the publication and put back with another entry, or the "+
+			"publication is another one. If that was not in one transaction, what was written meanwhile is not in the log: "+
+			"reset the stream", "stream", s.Descriptor)
+	}
+	// New partitions change the files of a partitioned table all the time.
+	if s.Table.Kind == catalog.Ordinary && s.Table.Storage != nil {
+		now.Filenode = s.Table.Storage.Filenode
+	}
+	if done.Filenode != 0 && done.Filenode != now.Filenode {
+		slog.Warn("the table has been rewritten since the last sync. The log has neither the values that ALTER TABLE … TYPE "+
+			"… USING gave to rows that were there, nor the rows that TRUNCATE took, nor what was written between SET UNLOGGED "+
+			"and SET LOGGED: if that is what happened, reset the stream. After VACUUM FULL or CLUSTER nothing is to be done",
+			"stream", s.Descriptor)
+	}
 	return &now
 }
 
@@ -162,8 +171,6 @@ func (f *following) fresh() error {
 
 // parts carries out the parts of the sync that are due.
 func (f *following) parts(ctx context.Context, log *state.Log) error {
-	slog.Info("replication slot", "slot", f.config.CDC.Slot, "confirmed", f.slot.Confirmed,
-		"wal_retained_bytes", f.slot.Retained)
 	if log != nil {
 		if err := f.open(ctx, *log, log.LSN); err != nil {
 			return err
@@ -256,102 +263,6 @@ func (f *following) heartbeat(ctx context.Context) {
 	if err != nil && ctx.Err() == nil {
 		slog.Warn("heartbeat_action_query failed", "error", err)
 	}
-}
-
-// pass carries out the first pass of streams, in a snapshot that shows just what had committed at one point of the log.
-func (f *following) pass(ctx context.Context, streams []*plan.Stream) error {
-	handOver := slices.ContainsFunc(streams, func(s *plan.Stream) bool { return s.Method == plan.ByLog })
-	follow, err := f.snapshot(ctx, handOver)
-	if err != nil {
-		return err
-	}
-	if f.reader == nil {
-		at := state.Log{LSN: follow.From, Number: follow.Number}
-		if err := f.open(ctx, at, f.slot.Confirmed); err != nil {
-			return err
-		}
-	}
-	f.ledger.Log(f.reader.Position()) // what the states of the pass say of the log
-	timed, cancel := context.WithTimeout(ctx, f.config.CDC.InitialLoadTimeout)
-	defer cancel()
-	err = scan.Run(timed, f.session, streams, scan.Options{
-		Workers: workers(f.config), Interval: f.config.CheckpointInterval, Ledger: f.ledger, Follow: follow, Begun: f.begun,
-	}, f.w)
-	if err != nil && timed.Err() != nil && ctx.Err() == nil {
-		err = &protocol.Error{
-			Kind: protocol.Transient,
-			Message: fmt.Sprintf("The first pass was interrupted after %s, so that the log does not grow for ever.",
-				f.config.CDC.InitialLoadTimeout),
-			Hint: "The next sync reads the log and then goes on with the pass. initial_load_timeout_hours sets the time.",
-		}
-	}
-	for _, problem := range protocol.Problems(err) {
-		var e *protocol.Error
-		if errors.As(problem, &e) && e.Stream != nil {
-			f.failed[*e.Stream] = true
-		}
-	}
-	whole := f.onlyStreams(err)
-	for _, s := range streams {
-		if !whole {
-			f.failed[s.Descriptor] = true // the scan has reported it
-		}
-		if s.Method == plan.ByLog && !f.failed[s.Descriptor] {
-			f.begun[s.Descriptor] = true
-			f.reader.Follow(s, follow.From)
-		}
-	}
-	return err
-}
-
-// snapshot begins the session's transaction anew, with a snapshot that shows just what had committed at one point of
-// the log if handOver asks for that, and says what the rows read in it are to say of the log.
-func (f *following) snapshot(ctx context.Context, handOver bool) (scan.Follow, error) {
-	follow := scan.Follow{From: f.slot.Confirmed, Time: f.now}
-	if f.reader != nil {
-		follow.From = f.reader.Position().LSN
-	}
-	follow.Number = uint64(follow.From)
-	if !handOver {
-		return follow, f.session.Begin(ctx, "")
-	}
-	point, err := cdc.Consistent(ctx, f.server, f.session.Conn)
-	switch {
-	case err == nil:
-		follow.From = point.LSN
-		err = f.session.Begin(ctx, point.Snapshot)
-		point.Close()
-		if err == nil && f.reader != nil {
-			// A pass that goes on does not see which of the rows that were sent before are gone by now.
-			err = f.reader.Run(ctx, point.LSN)
-		}
-	case errors.Is(err, cdc.ErrNoPoint):
-		err = f.plain(ctx, err)
-	}
-	follow.Number = uint64(follow.From)
-	if f.reader != nil { // rows read now are newer than every change sent so far
-		follow.Number = max(follow.Number, f.reader.Position().Number+1)
-		f.reader.Skip(follow.Number)
-	}
-	return follow, err
-}
-
-// plain begins the session's transaction without a consistent point. Whatever committed since the position that the log
-// goes on from is sent twice then. Nothing is missed, provided that the snapshot shows all that committed before that
-// position. A commit is in the log a moment before it can be seen: so where the log has just been read, every
-// transaction that was open must be over first. The slot's own position is old enough.
-func (f *following) plain(ctx context.Context, why error) error {
-	slog.Warn("no temporary replication slot could be made: changes since the slot's position are sent again after the "+
-		"first pass", "error", why)
-	if f.reader != nil {
-		if err := f.server.Rollback(ctx, f.session.Conn); err != nil {
-			return err
-		}
-		if err := cdc.Quiet(ctx, f.session.Conn); err != nil {
-			return err
-		}
-	}
-	return f.session.Begin(ctx, "")
 }
 
 // onlyStreams reports that err is about single streams, so that the others can go on.

@@ -54,13 +54,9 @@ func launch(ctx context.Context, bin string, lines []string) (s *Server, err err
 		return nil, err
 	}
 	sweep()
-	dir, err := os.MkdirTemp(tempDir(), fmt.Sprintf("pgtest-%d-", os.Getpid()))
+	l, err := newLocal(bin, account)
 	if err != nil {
-		return nil, fmt.Errorf("make a directory for the server: %w", err)
-	}
-	l := &local{bin: bin, dir: dir, account: account}
-	if err := l.watch(); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(dir))
+		return nil, err
 	}
 	s = &Server{
 		Host: "127.0.0.1", User: "postgres", Password: random(16),
@@ -69,7 +65,28 @@ func launch(ctx context.Context, bin string, lines []string) (s *Server, err err
 	if err := l.initialize(ctx, s.Password, lines); err != nil {
 		return nil, errors.Join(err, s.Stop())
 	}
-	// Another process may take the free port before the server does; then the next one is tried.
+	if err := s.begin(ctx); err != nil {
+		return nil, errors.Join(err, s.Stop())
+	}
+	return s, nil
+}
+
+// newLocal makes a guarded directory for a server.
+func newLocal(bin string, account *syscall.Credential) (*local, error) {
+	dir, err := os.MkdirTemp(tempDir(), fmt.Sprintf("pgtest-%d-", os.Getpid()))
+	if err != nil {
+		return nil, fmt.Errorf("make a directory for the server: %w", err)
+	}
+	l := &local{bin: bin, dir: dir, account: account}
+	if err := l.watch(); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return l, nil
+}
+
+// begin starts the server on a free port. Another process may take that before the server does; then the next one is
+// tried.
+func (s *Server) begin(ctx context.Context) (err error) {
 	for range 5 {
 		if s.Port, err = freePort(); err == nil {
 			err = s.Resume(ctx)
@@ -78,10 +95,7 @@ func launch(ctx context.Context, bin string, lines []string) (s *Server, err err
 			break
 		}
 	}
-	if err != nil {
-		return nil, errors.Join(err, s.Stop())
-	}
-	return s, nil
+	return err
 }
 
 // watch hands the directory to the server's account and starts the guard.

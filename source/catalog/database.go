@@ -84,12 +84,15 @@ SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relreplident,
        (SELECT string_agg(i.indkey[0]::text, ' ')
           FROM pg_index i JOIN pg_class ic ON ic.oid = i.indexrelid
          WHERE i.indrelid = c.oid AND i.indisvalid AND i.indpred IS NULL AND ic.relam = 403),
-       to_jsonb(pt)->>'rowfilter', to_jsonb(pt)->'attnames', pg_has_role(c.relowner, 'USAGE')
+       to_jsonb(pt)->>'rowfilter', to_jsonb(pt)->'attnames', pg_has_role(c.relowner, 'USAGE'),
+       coalesce(pr.oid, p.oid)
   FROM pg_class c
   JOIN pg_namespace n ON n.oid = c.relnamespace
   LEFT JOIN pg_index pk ON pk.indrelid = c.oid AND pk.indisprimary
   LEFT JOIN pg_index ri ON ri.indrelid = c.oid AND ri.indisreplident
   LEFT JOIN pg_publication_tables pt ON pt.pubname = $4 AND pt.schemaname = n.nspname AND pt.tablename = c.relname
+  LEFT JOIN pg_publication p ON p.pubname = $4
+  LEFT JOIN pg_publication_rel pr ON pr.prpubid = p.oid AND pr.prrelid = c.oid
  WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
    AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'catalog_history')
    AND NOT (c.relkind = 'v' AND c.relname IN ('pg_stat_statements', 'pg_stat_statements_info', 'pg_buffercache'))
@@ -208,6 +211,9 @@ func (l *loader) relation(v [][]byte) error {
 	}
 	l.keys[t] = [3][]int16{numbers(v[9], v[10]), numbers(v[11], v[12]), numbers(nil, v[13])}
 	t.RowFilter, t.Owned = string(v[14]), isTrue(v[16])
+	if v[17] != nil {
+		t.Member = oid(v[17])
+	}
 	if v[15] != nil {
 		var listed []string
 		if err := json.Unmarshal(v[15], &listed); err != nil {

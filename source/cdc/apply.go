@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"slices"
 	"strconv"
 
 	"source-postgres/source/catalog"
@@ -99,17 +100,34 @@ func (r *Reader) record(ctx context.Context, t *target, row, old *tuple, deleted
 		p.values = append(p.values, copyOf(value))
 		r.waitingBytes += len(value)
 	}
-	if missing != nil && len(t.key) > 0 {
-		for _, i := range t.key {
-			value, _ := row.value(i, old) // where a key did not change and is large, the log has it with the old row
-			p.key = append(p.key, copyOf(value))
-		}
+	if missing != nil {
+		p.key = t.keyOf(row, old)
 	}
 	r.waiting = append(r.waiting, p)
 	if len(r.waiting) >= pendingRecords || r.waitingBytes >= pendingBytes {
 		return r.settle(ctx)
 	}
 	return nil
+}
+
+// keyOf is a copy of what values of a row can be looked up by; nil if they cannot. Where a key did not change and is
+// large, the log has it with the old row.
+func (t *target) keyOf(row, old *tuple) [][]byte {
+	if len(t.key) == 0 && !slices.ContainsFunc(t.Columns, func(c catalog.Column) bool { return c.Generated }) {
+		return nil
+	}
+	var key [][]byte
+	for i := range row.kinds {
+		if len(t.key) > 0 && !slices.Contains(t.key, i) {
+			continue
+		}
+		value, known := row.value(i, old)
+		if !known && len(t.key) == 0 {
+			return nil
+		}
+		key = append(key, copyOf(value))
+	}
+	return key
 }
 
 // value is the value at i; of a large one that did not change, what the row had before, if the log says so. Otherwise
@@ -185,7 +203,7 @@ func (r *Reader) emitFound(part []pending, found map[*target]*finding) (int, err
 		for c, missing := range p.missing {
 			switch {
 			case !missing:
-			case present != nil:
+			case present != nil && p.t.again.finds(c):
 				p.values[c] = present[c]
 			default:
 				gone = append(gone, p.t.Columns[c].Name)
@@ -227,6 +245,9 @@ func (r *Reader) emit(
 		slog.Debug("values could not be looked up", "stream", t.Descriptor, "columns", gone)
 	}
 	r.sent++
+	if r.inside {
+		r.at.Ahead++
+	}
 	r.sentBytes += len(r.object)
 	t.rows++
 	return r.emitter.Record(t.Header, r.object, r.lost)

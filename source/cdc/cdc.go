@@ -6,10 +6,8 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -106,7 +104,7 @@ func NewReader(ctx context.Context, server *postgres.Server, o Options) (*Reader
 	}
 	r := &Reader{
 		server: server, conn: conn, config: o.Config, ledger: o.Ledger, writer: o.Writer, emitter: o.Writer.Emitter(),
-		patience: o.Timeout, at: o.From, number: o.From.Number,
+		patience: o.Timeout, at: o.From, number: o.From.Number, saved: time.Now(),
 	}
 	r.accepted.Store(uint64(o.Accept))
 	return r, nil
@@ -153,11 +151,11 @@ func (r *Reader) Run(ctx context.Context, target pglogrepl.LSN) error {
 		return err
 	}
 	r.relations, r.inside, r.target, r.over = map[uint32]*relation{}, false, target, r.at.LSN >= target
-	r.saved, r.logged = time.Now(), time.Now()
+	r.logged = time.Now()
 	slog.Info("reading the log", "from", r.at.LSN, "to", target)
 	f := newFeed(conn, r.patience, func() pglogrepl.LSN { return pglogrepl.LSN(r.accepted.Load()) }, r.at.LSN)
-	group, ctx := errgroup.WithContext(ctx)
-	receiving, stop := context.WithCancel(ctx)
+	group, both := errgroup.WithContext(ctx)
+	receiving, stop := context.WithCancel(both)
 	group.Go(func() (err error) {
 		defer protocol.Recover(&err)
 		if err := f.run(receiving); err != nil {
@@ -168,9 +166,23 @@ func (r *Reader) Run(ctx context.Context, target pglogrepl.LSN) error {
 	group.Go(func() (err error) {
 		defer stop()
 		defer protocol.Recover(&err)
-		return r.consume(ctx, f)
+		return r.consume(both, f)
 	})
-	return group.Wait()
+	return r.blame(ctx, group.Wait())
+}
+
+// blame gives the reason for err where the slot was lost while it was read from: the server then just ends the
+// connection, as it would for a restart.
+func (r *Reader) blame(ctx context.Context, err error) error {
+	var e *protocol.Error
+	if err == nil || ctx.Err() != nil || !errors.As(err, &e) || e.Kind != protocol.Transient {
+		return err
+	}
+	slot, why := LookUp(ctx, r.conn, r.config)
+	if slot == nil || slot.Status != "lost" {
+		return err
+	}
+	return slot.reach(why, &r.at)
 }
 
 // release ends the replication connection and waits until the slot is free again, so that whoever comes next, the next
@@ -194,11 +206,25 @@ func (r *Reader) release(ctx context.Context, conn *pgconn.PgConn) {
 	}
 }
 
-// consume makes records of what the feed gives until the target is reached.
+// consume makes records of what the feed gives until the target is reached. When nothing comes, since the server is
+// busy with changes of other tables, and in a transaction that has no end, a state now and then says that the sync is
+// alive.
 func (r *Reader) consume(ctx context.Context, f *feed) error {
 	var m message
+	alive := time.NewTimer(r.untilState())
+	defer alive.Stop()
 	for !r.over {
-		chunk, ok := <-f.full
+		var chunk []byte
+		var ok bool
+		select {
+		case chunk, ok = <-f.full:
+		case <-alive.C:
+			if err := r.checkpoint(ctx, false); err != nil {
+				return err
+			}
+			alive.Reset(r.untilState())
+			continue
+		}
 		if !ok {
 			return ctx.Err() // the feed says why
 		}
@@ -278,23 +304,28 @@ func (r *Reader) message(ctx context.Context, m *message, data []byte) error {
 	return nil
 }
 
-// reach notes that everything that committed before position has been read.
+// reach notes that everything that committed before position has been read, and no part of what committed later.
 func (r *Reader) reach(position pglogrepl.LSN) {
-	r.at.LSN = max(r.at.LSN, position)
+	r.at.LSN, r.at.Number, r.at.Ahead = max(r.at.LSN, position), r.number, 0
 	r.over = r.at.LSN >= r.target
 }
 
-// checkpoint writes a state if enough has been sent since the last one, or if it is the last.
+// untilState is how long there may be no state from now on.
+func (r *Reader) untilState() time.Duration {
+	return time.Until(r.saved.Add(r.config.CheckpointInterval))
+}
+
+// checkpoint writes a state if enough has been sent since the last one, or if it is the last. Within a transaction, which
+// only time can make it do, the state is from before it: whoever goes on from there reads all of it again.
 func (r *Reader) checkpoint(ctx context.Context, last bool) error {
 	sent, bytes := r.sent+len(r.waiting), r.sentBytes+r.waitingBytes
 	due := sent >= stateRecords || bytes >= stateBytes || sent > 0 && time.Since(r.saved) >= stateEvery
-	if !last && !due && time.Since(r.saved) < r.config.CheckpointInterval {
+	if !last && (!due || r.inside) && r.untilState() > 0 {
 		return nil
 	}
 	if err := r.settle(ctx); err != nil {
 		return err
 	}
-	r.at.Number = r.number
 	err := r.emitter.Checkpoint(func() *protocol.State { return r.ledger.Log(r.at) })
 	if err != nil {
 		return err
@@ -325,43 +356,4 @@ func (r *Reader) truncated(relations []uint32) {
 				"table", rel.schema+"."+rel.name)
 		}
 	}
-}
-
-// check holds a change against its relation.
-func (rel *relation) check(m *message) error {
-	has := len(m.row.kinds)
-	if m.kind == 'D' || has == len(rel.columns) && m.old.present() {
-		has = len(m.old.kinds)
-	}
-	if has == len(rel.columns) {
-		return nil
-	}
-	return &protocol.Error{
-		Kind: protocol.System,
-		Message: fmt.Sprintf("A change of table %s.%s in the log has %d values where the table had %d columns.",
-			rel.schema, rel.name, has, len(rel.columns)),
-	}
-}
-
-func unknownRelation(oid uint32) error {
-	return &protocol.Error{
-		Kind:    protocol.System,
-		Message: fmt.Sprintf("The log has a change of table %d, which it did not introduce.", oid),
-	}
-}
-
-// explain puts an error of the replication connection into words.
-func explain(err error, c *config.Config) error {
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) && strings.Contains(pg.Message, "publication") && pg.Code == "42704" {
-		return &protocol.Error{
-			Kind: protocol.Config, Err: err,
-			Message: fmt.Sprintf("Publication %s did not exist when the changes in the log were made, or has been dropped.",
-				c.CDC.Publication),
-			Hint: "The slot must be made after the publication. Make the publication, drop the slot and make it again, and " +
-				"reset the " +
-				"connection.",
-		}
-	}
-	return postgres.Explain(err, "read the log")
 }

@@ -13,6 +13,7 @@ import (
 	"source-postgres/protocol"
 	"source-postgres/source/config"
 	"source-postgres/source/postgres"
+	"source-postgres/source/state"
 )
 
 // Check finds everything that keeps the log from being read with these settings. conn is in a transaction; server
@@ -26,12 +27,13 @@ func Check(ctx context.Context, server *postgres.Server, conn *pgconn.PgConn, c 
 	slot, err := LookUp(ctx, conn, c)
 	problems = append(problems, err)
 	if slot != nil && err == nil {
-		problems = append(problems, f.slot(slot, c))
+		f.report(slot, c)
+		problems = append(problems, slot.free(c))
 	}
 	err = checkPublication(ctx, conn, c)
 	problems = append(problems, err)
 	if err == nil {
-		problems = append(problems, warnIdentities(ctx, conn, c))
+		problems = append(problems, warnTables(ctx, conn, c))
 	}
 	replication, err := server.Replicate(ctx)
 	if err == nil {
@@ -40,8 +42,9 @@ func Check(ctx context.Context, server *postgres.Server, conn *pgconn.PgConn, c 
 	return errors.Join(append(problems, err)...)
 }
 
-// Ready finds the slot, and what keeps the log from being read at all. conn may be in a transaction.
-func Ready(ctx context.Context, conn *pgconn.PgConn, c *config.Config) (*Slot, error) {
+// Ready finds the slot, and what keeps the log from being read on from a state, which may be nil. conn may be in a
+// transaction.
+func Ready(ctx context.Context, conn *pgconn.PgConn, c *config.Config, from *state.Log) (*Slot, error) {
 	f, err := gather(ctx, conn)
 	if err != nil {
 		return nil, err
@@ -50,7 +53,10 @@ func Ready(ctx context.Context, conn *pgconn.PgConn, c *config.Config) (*Slot, e
 		return nil, errors.Join(problems...)
 	}
 	slot, err := LookUp(ctx, conn, c)
-	return slot, errors.Join(err, checkPublication(ctx, conn, c))
+	if err == nil {
+		f.report(slot, c)
+	}
+	return slot, errors.Join(slot.reach(err, from), checkPublication(ctx, conn, c))
 }
 
 // facts are the server's settings that decide whether its log can be read.
@@ -111,6 +117,12 @@ func (f *facts) log() []error {
 // server finds what is wrong with the server as a whole.
 func (f *facts) server() []error {
 	problems := f.log()
+	if fixed := fixedIn(f.version); f.version < fixed {
+		slog.Warn("this version of PostgreSQL can leave changes out of the log of a table that is being added to a "+
+			"publication, without a word: update the server; until then add tables while nobody writes to them",
+			"version", fmt.Sprintf("%d.%d", f.version/10000, f.version%10000),
+			"fixed_in", fmt.Sprintf("%d.%d", fixed/10000, fixed%10000))
+	}
 	if f.slots >= f.maxSlots {
 		slog.Warn("all replication slots are in use: a first pass then sends more changes twice than it must; raise "+
 			"max_replication_slots", "in_use", f.slots, "max_replication_slots", f.maxSlots)
@@ -123,6 +135,19 @@ func (f *facts) server() []error {
 		})
 	}
 	return problems
+}
+
+// fixedIn is the release of a major version from which on a transaction that was open during ALTER PUBLICATION … ADD TABLE
+// is in the log. Source: PostgreSQL release notes of May 2025. Version 12 and earlier were not mended.
+func fixedIn(version int) int {
+	minor, mended := map[int]int{13: 21, 14: 18, 15: 13, 16: 9, 17: 5}[version/10000]
+	switch {
+	case mended:
+		return version/10000*10000 + minor
+	case version < 130000:
+		return 130021
+	}
+	return 0
 }
 
 func (f *facts) levelHint() string {
@@ -138,14 +163,18 @@ func (f *facts) levelHint() string {
 	return "Run: ALTER SYSTEM SET wal_level = logical; and restart the server."
 }
 
-// slot finds what is wrong with the slot at this moment, and reports how much log it keeps.
-func (f *facts) slot(s *Slot, c *config.Config) error {
+// report says how much log the slot keeps, and warns if that is nearly too much.
+func (f *facts) report(s *Slot, c *config.Config) {
 	slog.Info("replication slot", "slot", c.CDC.Slot, "confirmed", s.Confirmed, "wal_retained_bytes", s.Retained)
 	if f.keep > 0 && s.Retained > f.keep/10*8 || s.Status == "unreserved" {
 		slog.Warn("the replication slot is about to be lost: it keeps nearly as much log as max_slot_wal_keep_size allows; "+
 			"synchronise now, or raise it",
 			"slot", c.CDC.Slot, "wal_retained_bytes", s.Retained, "max_slot_wal_keep_size", f.keep)
 	}
+}
+
+// free says that nobody is using the slot at this moment.
+func (s *Slot) free(c *config.Config) error {
 	if s.Active == "" {
 		return nil
 	}
@@ -194,31 +223,46 @@ func checkPublication(ctx context.Context, conn *pgconn.PgConn, c *config.Config
 	return nil
 }
 
-const identitiesSQL = `
-SELECT c.oid::regclass
+// From version 18 on the old row that FULL puts into the log must not lack generated columns. The row of the view is taken
+// for JSON because attnames came with version 15.
+const publishedSQL = `
+SELECT string_agg(c.oid::regclass::text, ', ' ORDER BY c.oid::regclass::text) FILTER (WHERE c.relreplident = 'n'
+         OR c.relreplident = 'd' AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary)),
+       string_agg(c.oid::regclass::text, ', ' ORDER BY c.oid::regclass::text)
+         FILTER (WHERE current_setting('server_version_num')::int >= 180000 AND c.relreplident = 'f' AND EXISTS (
+           SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attgenerated <> ''
+              AND NOT to_jsonb(pt)->'attnames' ? a.attname::text)),
+       string_agg(c.oid::regclass::text, ', ' ORDER BY c.oid::regclass::text)
+         FILTER (WHERE c.relrowsecurity AND row_security_active(c.oid))
   FROM pg_publication_tables pt
   JOIN pg_namespace n ON n.nspname = pt.schemaname
   JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = pt.tablename
- WHERE pt.pubname = $1
-   AND (c.relreplident = 'n'
-        OR c.relreplident = 'd' AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary))
- ORDER BY 1`
+ WHERE pt.pubname = $1`
 
-// warnIdentities names the published tables on which the server refuses updates and deletes, for anyone, because the
-// log would not say which row they are about.
-func warnIdentities(ctx context.Context, conn *pgconn.PgConn, c *config.Config) error {
-	var tables []string
-	err := postgres.Query(ctx, conn, identitiesSQL, [][]byte{[]byte(c.CDC.Publication)}, func(v [][]byte) error {
-		tables = append(tables, string(v[0]))
+// warnTables names the published tables on which the server refuses updates and deletes, for anyone, because the log
+// would not say which row they are about, and those that cannot be streams because the log knows of no policies.
+func warnTables(ctx context.Context, conn *pgconn.PgConn, c *config.Config) error {
+	var unidentified, generated, filtered string
+	err := postgres.Query(ctx, conn, publishedSQL, [][]byte{[]byte(c.CDC.Publication)}, func(v [][]byte) error {
+		unidentified, generated, filtered = string(v[0]), string(v[1]), string(v[2])
 		return nil
 	})
 	if err != nil {
-		return postgres.Explain(err, "look up the replica identities")
+		return postgres.Explain(err, "look up the published tables")
 	}
-	if len(tables) > 0 {
+	if unidentified != "" {
 		slog.Warn("published tables without a replica identity: the server refuses every UPDATE and DELETE on them; "+
-			"give them a primary "+
-			"key, or run for each: ALTER TABLE … REPLICA IDENTITY FULL;", "tables", strings.Join(tables, ", "))
+			"give them a primary key, or run for each: ALTER TABLE … REPLICA IDENTITY FULL;", "tables", unidentified)
+	}
+	if generated != "" {
+		slog.Warn("published tables with REPLICA IDENTITY FULL and generated columns that are not published: the server "+
+			"refuses every UPDATE and DELETE on them; run: ALTER PUBLICATION "+postgres.Quote(c.CDC.Publication)+
+			" SET (publish_generated_columns = stored); or, where they are virtual, give the tables a primary key",
+			"tables", generated)
+	}
+	if filtered != "" {
+		slog.Warn("row-level security hides rows of published tables from the user, but not in the log: they cannot be read "+
+			"incrementally; run: ALTER ROLE "+postgres.Quote(c.Username)+" BYPASSRLS;", "tables", filtered)
 	}
 	return nil
 }

@@ -140,6 +140,10 @@ func (f *feed) keep(chunk []byte, m pgproto3.BackendMessage) ([]byte, error) {
 		return chunk, f.note(m.Data)
 	case *pgproto3.ErrorResponse:
 		return chunk, pgconn.ErrorResponseToPgError(m)
+	case *pgproto3.NoticeResponse:
+		if m.Code == "55000" { // version 18 passes over what an earlier one refuses: the changes would be lost
+			return chunk, fmt.Errorf("%w: %s", errSkipped, m.Message)
+		}
 	case *pgproto3.CopyDone:
 		return chunk, errors.New("receive from the log: the server ended the stream")
 	}
@@ -227,6 +231,9 @@ func (f *feed) status(ask bool) error {
 	}
 	return nil
 }
+
+// errSkipped says that the server leaves out changes from before the publication was made.
+var errSkipped = errors.New("changes are passed over")
 
 func isTimeout(err error) bool {
 	var n net.Error

@@ -18,17 +18,23 @@ import (
 const (
 	firstBatch = 100     // records whose values are looked up together at first; later more, or fewer if they are large
 	foundBytes = 8 << 20 // of values that are held at a time, and one row more
+	parameters = 65535   // that a statement may have
 )
 
 // A lookup finds the present values of rows by key: of columns that the log leaves out because a large value did not
 // change, because they are generated, or because they had another name or were not there when the change was made.
 // What it finds is at least as new as the change.
+//
+// Without a key no row can be found, but generated columns can be computed: they follow from the row, which is all key
+// then.
 type lookup struct {
-	table   string   // as SQL
-	key     []string // names of columns
-	types   []uint32 // of the key's columns
-	columns []string // of the stream
-	dropped []bool   // of columns: the table has them no more
+	table    string   // as SQL
+	key      []string // names of columns
+	types    []uint32 // of the key's columns
+	columns  []string // of the stream
+	dropped  []bool   // of columns: the table has them no more
+	computed bool     // there is no key
+	formulas []string // of columns, as SQL, if they are computed; empty for those that are not generated
 }
 
 func newLookup(t *target, s shape) *lookup {
@@ -36,9 +42,12 @@ func newLookup(t *target, s shape) *lookup {
 	if t.Table.Kind == catalog.Ordinary {
 		l.table = "ONLY " + l.table // tables that inherit from it may have the same keys
 	}
-	for _, i := range t.key {
-		l.key = append(l.key, s.columns[i].name)
-		l.types = append(l.types, s.columns[i].oid)
+	l.computed = len(t.key) == 0
+	for i, c := range s.columns {
+		if l.computed || slices.Contains(t.key, i) {
+			l.key = append(l.key, c.name)
+			l.types = append(l.types, c.oid)
+		}
 	}
 	for _, c := range t.Columns {
 		l.columns = append(l.columns, c.Name)
@@ -48,6 +57,9 @@ func newLookup(t *target, s shape) *lookup {
 
 // lacks reports that column c is known to be no more: there is nothing to look up.
 func (l *lookup) lacks(c int) bool { return l.dropped[c] }
+
+// finds reports that column c is among what the lookup can find.
+func (l *lookup) finds(c int) bool { return !l.computed || l.formulas != nil && l.formulas[c] != "" }
 
 // A finding is what was found for the records of one target.
 type finding struct {
@@ -79,17 +91,19 @@ func (f *finding) want(p *pending) {
 // query selects the position of each row among the wanted and the wanted columns, in the order of the former.
 func (l *lookup) query(f *finding) (sql string, args [][]byte, types []uint32) {
 	var b strings.Builder
-	b.WriteString("SELECT wanted.position")
+	b.WriteString("SELECT wanted." + l.position())
 	for c, wanted := range f.wanted {
 		switch {
-		case wanted && l.dropped[c]:
+		case wanted && (l.dropped[c] || !l.finds(c)):
 			b.WriteString(", NULL")
+		case wanted && l.computed:
+			b.WriteString(", " + l.formulas[c])
 		case wanted:
 			b.WriteString(", found." + postgres.Quote(l.columns[c]))
 		}
 	}
 	b.WriteString(" FROM (VALUES ")
-	for n, key := range f.keys {
+	for n, key := range f.keys[:f.until] {
 		if n > 0 {
 			b.WriteString(", ")
 		}
@@ -101,28 +115,52 @@ func (l *lookup) query(f *finding) (sql string, args [][]byte, types []uint32) {
 		b.WriteByte(')')
 		types = append(types, l.types...)
 	}
-	b.WriteString(") AS wanted (position")
-	for i := range l.key {
-		fmt.Fprintf(&b, ", k%d", i)
-	}
-	fmt.Fprintf(&b, ") JOIN %s AS found ON ", l.table)
+	b.WriteString(") AS wanted (" + l.position())
 	for i, name := range l.key {
-		if i > 0 {
-			b.WriteString(" AND ")
+		if l.computed {
+			b.WriteString(", " + postgres.Quote(name))
+		} else {
+			fmt.Fprintf(&b, ", k%d", i)
 		}
-		fmt.Fprintf(&b, "found.%s = wanted.k%d", postgres.Quote(name), i)
 	}
-	b.WriteString(" ORDER BY wanted.position")
+	b.WriteByte(')')
+	if !l.computed {
+		fmt.Fprintf(&b, " JOIN %s AS found ON ", l.table)
+		for i, name := range l.key {
+			if i > 0 {
+				b.WriteString(" AND ")
+			}
+			fmt.Fprintf(&b, "found.%s = wanted.k%d", postgres.Quote(name), i)
+		}
+	}
+	b.WriteString(" ORDER BY wanted." + l.position())
 	return b.String(), args, types
+}
+
+// position is the name of the column that numbers the rows, as SQL: none of the table's.
+func (l *lookup) position() string {
+	name := "position"
+	for l.computed && slices.Contains(l.key, name) {
+		name += "_"
+	}
+	return postgres.Quote(name)
 }
 
 // find fills in the rows of f, up to room bytes of them but at least one, and gives the bytes.
 func (r *Reader) find(ctx context.Context, t *target, f *finding, room int) (int, error) {
+	f.until = min(f.until, parameters/len(t.again.key))
 	for narrowed := false; ; narrowed = true {
-		if err := r.server.Begin(ctx, r.conn, ""); err != nil {
+		err := r.server.Begin(ctx, r.conn, "")
+		if err != nil {
 			return 0, err
 		}
-		held, err := r.fetch(ctx, t.again, f, room)
+		if t.again.computed && t.again.formulas == nil {
+			err = t.again.load(ctx, r.conn, t.Table.OID)
+		}
+		held := 0
+		if err == nil {
+			held, err = r.fetch(ctx, t.again, f, room)
+		}
 		if back := r.server.Rollback(ctx, r.conn); err == nil {
 			err = back
 		}
@@ -138,7 +176,7 @@ func (r *Reader) find(ctx context.Context, t *target, f *finding, room int) (int
 			if err := t.again.narrow(ctx, r.conn, t.Table.OID); err != nil {
 				return 0, err
 			}
-		case slices.Contains(otherTable, code):
+		case slices.Contains(otherTable, code), t.again.computed && slices.Contains(notComputed, code[:min(2, len(code))]):
 			// The table is not what it was: its values cannot be had any more, which every record will say.
 			slog.Warn("values that the log does not have cannot be looked up", "stream", t.Descriptor, "error", said.Message)
 			clear(f.rows)
@@ -153,6 +191,10 @@ func (r *Reader) find(ctx context.Context, t *target, f *finding, room int) (int
 // otherTable holds the SQLSTATEs of a lookup in a table that has changed: no such table, schema, column, operator for
 // the key's type, or value of the key's type.
 var otherTable = []string{"42P01", "3F000", "42703", "42883", "42804", "22P02", "22007", "22008", "22003"}
+
+// notComputed holds the classes of SQLSTATEs that say that a formula does not fit the row, or that the user may not run
+// what is in it.
+var notComputed = []string{"0A", "22", "42", "XX"}
 
 // fetch runs the query of f.
 func (r *Reader) fetch(ctx context.Context, l *lookup, f *finding, room int) (int, error) {
@@ -198,6 +240,24 @@ func (l *lookup) narrow(ctx context.Context, conn *pgconn.PgConn, oid uint32) er
 		l.dropped[c] = !slices.Contains(there, name)
 	}
 	return nil
+}
+
+// A stored value was converted to the column's type, which the formula does not show.
+const formulasSQL = `
+SELECT a.attname, '((' || pg_get_expr(d.adbin, d.adrelid) || ')::' || format_type(a.atttypid, a.atttypmod) || ')'
+  FROM pg_attribute a JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+ WHERE a.attrelid = $1::oid AND a.attgenerated <> ''`
+
+// load finds out how the generated columns are computed.
+func (l *lookup) load(ctx context.Context, conn *pgconn.PgConn, oid uint32) error {
+	l.formulas = make([]string, len(l.columns))
+	args := [][]byte{strconv.AppendUint(nil, uint64(oid), 10)}
+	return postgres.Query(ctx, conn, formulasSQL, args, func(v [][]byte) error {
+		if c := slices.Index(l.columns, string(v[0])); c >= 0 {
+			l.formulas[c] = string(v[1])
+		}
+		return nil
+	})
 }
 
 // keyText makes one string of a key; no two keys have the same.

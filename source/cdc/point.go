@@ -64,6 +64,10 @@ func newPoint(ctx context.Context, replication, conn *pgconn.PgConn) (*Point, er
 	switch {
 	case err != nil && timed.Err() != nil && ctx.Err() == nil:
 		names, _, _ := writers(ctx, conn, nil) // only for the message
+		if names == "" {
+			names = "none that can be seen here; a standby waits for its primary to note them, for which run there: SELECT " +
+				"pg_log_standby_snapshot();"
+		}
 		return nil, fmt.Errorf("%w: transactions have not ended in %s: %s", ErrNoPoint, blocked, names)
 	case err != nil:
 		return nil, noPoint(postgres.Explain(err, "make a temporary replication slot"))

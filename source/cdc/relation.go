@@ -2,9 +2,11 @@ package cdc
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"slices"
 
+	"source-postgres/protocol"
 	"source-postgres/source/catalog"
 	"source-postgres/source/codec"
 	"source-postgres/source/plan"
@@ -25,20 +27,21 @@ type target struct {
 	again  *lookup       // finds values that the log does not have
 }
 
-// relate makes the relation of a shape: which streams it feeds, by the names that it had when the changes were made.
+// relate makes the relation of a shape: which streams it feeds. Names do not tell: at the time of the changes the table
+// may have had another one, and its own may have been another table's.
 func (r *Reader) relate(ctx context.Context, s shape) (*relation, error) {
 	if s.schema == "" {
 		s.schema = "pg_catalog"
 	}
 	rel := &relation{shape: s}
-	followers := r.followers(s.schema, s.name, false)
+	followers := r.followers(s.oid, false)
 	if r.partitioned {
 		above, err := r.ancestors(ctx, s.oid)
 		if err != nil {
 			return nil, err
 		}
-		for _, name := range above {
-			followers = append(followers, r.followers(name[0], name[1], true)...)
+		for _, oid := range above {
+			followers = append(followers, r.followers(oid, true)...)
 		}
 	}
 	if len(followers) == 0 {
@@ -58,10 +61,10 @@ func (r *Reader) relate(ctx context.Context, s shape) (*relation, error) {
 }
 
 // followers are the streams of a table; partitioned asks only for streams of partitioned tables.
-func (r *Reader) followers(schema, name string, partitioned bool) []*follower {
+func (r *Reader) followers(oid uint32, partitioned bool) []*follower {
 	var found []*follower
 	for _, f := range r.streams {
-		if f.Table.Schema == schema && f.Table.Name == name && (!partitioned || f.Table.Kind == catalog.Partitioned) {
+		if f.Table.OID == oid && (!partitioned || f.Table.Kind == catalog.Partitioned) {
 			found = append(found, f)
 		}
 	}
@@ -129,4 +132,27 @@ func (r *Reader) typesOf(ctx context.Context, s shape) ([]*codec.Type, error) {
 		types[i] = known.Type(c.oid, c.typmod, 1)
 	}
 	return types, nil
+}
+
+// check holds a change against its relation.
+func (rel *relation) check(m *message) error {
+	has := len(m.row.kinds)
+	if m.kind == 'D' || has == len(rel.columns) && m.old.present() {
+		has = len(m.old.kinds)
+	}
+	if has == len(rel.columns) {
+		return nil
+	}
+	return &protocol.Error{
+		Kind: protocol.System,
+		Message: fmt.Sprintf("A change of table %s.%s in the log has %d values where the table had %d columns.",
+			rel.schema, rel.name, has, len(rel.columns)),
+	}
+}
+
+func unknownRelation(oid uint32) error {
+	return &protocol.Error{
+		Kind:    protocol.System,
+		Message: fmt.Sprintf("The log has a change of table %d, which it did not introduce.", oid),
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pglogrepl"
@@ -14,6 +15,7 @@ import (
 	"source-postgres/protocol"
 	"source-postgres/source/config"
 	"source-postgres/source/postgres"
+	"source-postgres/source/state"
 )
 
 // plugin is the output plugin that every slot must have been made with.
@@ -24,6 +26,8 @@ type Slot struct {
 	Plugin, Database string
 	Active           string // the process that is using it; empty: none
 	Status           string // wal_status; lost: what it needs has been removed
+	Reason           string // why it is lost, from version 17 on
+	TwoPhase         bool   // it decodes prepared transactions when they are prepared
 	Confirmed        pglogrepl.LSN
 	Retained         int64         // bytes of log that it keeps the server from removing
 	Flushed          pglogrepl.LSN // the end of the log
@@ -31,13 +35,17 @@ type Slot struct {
 	Patience         time.Duration // wal_sender_timeout
 }
 
+// slotSQL asks for positions only where the log is logical: Aurora refuses to name them elsewhere.
 const slotSQL = `
-SELECT s.slot_type, s.plugin, s.database, s.active_pid, s.wal_status, s.confirmed_flush_lsn,
+SELECT s.slot_type, s.plugin, s.database, s.active_pid, to_jsonb(s)->>'wal_status', s.confirmed_flush_lsn,
        pg_wal_lsn_diff(p.lsn, s.restart_lsn)::bigint, p.lsn,
-       CASE WHEN pg_is_in_recovery() THEN (SELECT timeline_id FROM pg_control_checkpoint())
+       CASE WHEN p.lsn IS NULL THEN 0
+            WHEN pg_is_in_recovery() THEN (SELECT timeline_id FROM pg_control_checkpoint())
             ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int END,
-       (SELECT setting FROM pg_settings WHERE name = 'wal_sender_timeout')
-  FROM (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
+       (SELECT setting FROM pg_settings WHERE name = 'wal_sender_timeout'),
+       to_jsonb(s)->>'invalidation_reason', to_jsonb(s)->>'two_phase'
+  FROM (SELECT CASE WHEN current_setting('wal_level') <> 'logical' THEN NULL
+                    WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
                     ELSE pg_current_wal_flush_lsn() END) AS p (lsn)
   LEFT JOIN pg_replication_slots s ON s.slot_name = $1`
 
@@ -52,6 +60,10 @@ func LookUp(ctx context.Context, conn *pgconn.PgConn, c *config.Config) (*Slot, 
 		timeline, _ := strconv.ParseInt(string(v[8]), 10, 32)
 		patience, _ := strconv.ParseInt(string(v[9]), 10, 64)
 		s.Timeline, s.Patience = int32(timeline), time.Duration(patience)*time.Millisecond
+		s.Reason, s.TwoPhase = string(v[10]), string(v[11]) == "true"
+		if v[7] == nil {
+			return nil
+		}
 		var err error
 		s.Flushed, err = pglogrepl.ParseLSN(string(v[7]))
 		return err
@@ -85,11 +97,13 @@ func (s *Slot) fit(kind string, c *config.Config) error {
 			"%s.", name, s.Database, c.Database),
 			"Slot names are shared by all databases of a server; choose another name. "+create
 	case s.Status == "lost":
-		e.Message, e.Hint = fmt.Sprintf("Replication slot %s is lost: the server has removed log that it needed, "+
-			"because it kept more "+
-			"than max_slot_wal_keep_size.", name), "Changes since the last sync cannot be read any more. Raise "+
-			"max_slot_wal_keep_size "+
-			"or synchronise more often. "+anew
+		why := lossOf(s.Reason)
+		e.Message = fmt.Sprintf("Replication slot %s is lost: %s.", name, why[0])
+		e.Hint = "Changes since the last sync cannot be read any more. " + why[1] + " " + anew
+	case s.TwoPhase:
+		e.Message = fmt.Sprintf("Replication slot %s was made with two_phase: it sends prepared transactions before it is "+
+			"known whether they commit.", name)
+		e.Hint = anew
 	case s.Confirmed == 0:
 		e.Kind = protocol.Transient
 		e.Message, e.Hint = fmt.Sprintf("Replication slot %s is still being made.", name),
@@ -97,6 +111,41 @@ func (s *Slot) fit(kind string, c *config.Config) error {
 	default:
 		return nil
 	}
+	return e
+}
+
+// lossOf says of an invalidation_reason of pg_replication_slots why a slot was lost and how to keep that from happening
+// again. Versions before 17 name no reason; until 15 there is only the first.
+func lossOf(reason string) [2]string {
+	switch reason {
+	case "rows_removed":
+		return [2]string{
+			"this server is a standby, and its primary has removed rows of the catalog that the slot needed",
+			"Set hot_standby_feedback = on on the standby, and let it follow the primary through a slot of its own.",
+		}
+	case "wal_level_insufficient":
+		return [2]string{"the primary's wal_level was below logical", "Set wal_level to logical, and leave it there."}
+	case "idle_timeout":
+		return [2]string{
+			"nothing read from it for longer than idle_replication_slot_timeout",
+			"Raise idle_replication_slot_timeout or synchronise more often.",
+		}
+	}
+	return [2]string{
+		"the server has removed log that it needed, because it kept more than max_slot_wal_keep_size",
+		"Raise max_slot_wal_keep_size or synchronise more often.",
+	}
+}
+
+// reach adds to err, which says that the slot is gone or lost, how far the loss reaches for a connection whose state is
+// at at.
+func (s *Slot) reach(err error, at *state.Log) error {
+	var e *protocol.Error
+	if at == nil || s == nil || s.Status != "" && s.Status != "lost" || !errors.As(err, &e) || e.Kind != protocol.Config {
+		return err
+	}
+	e.Message += fmt.Sprintf(" The state is at %s, and the log now ends at %s: the changes between them, %d bytes of log, "+
+		"are lost to this connection.", at.LSN, s.Flushed, max(int64(s.Flushed)-int64(at.LSN), 0))
 	return e
 }
 
@@ -163,25 +212,41 @@ func (r *Reader) start(ctx context.Context) (*pgconn.PgConn, error) {
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
+		if err := r.checkpoint(ctx, false); err != nil {
+			return nil, err
+		}
 	}
 }
 
 const ancestorsSQL = `
-SELECT n.nspname, c.relname
-  FROM pg_partition_ancestors($1::oid::regclass) AS a (oid)
-  JOIN pg_class c ON c.oid = a.oid JOIN pg_namespace n ON n.oid = c.relnamespace
- WHERE a.oid <> $1::oid`
+SELECT a.oid::oid::bigint FROM pg_partition_ancestors($1::oid::regclass) AS a (oid) WHERE a.oid <> $1::oid`
 
-// ancestors are the partitioned tables, as schema and name, that a relation is a partition of.
-func (r *Reader) ancestors(ctx context.Context, oid uint32) ([][2]string, error) {
-	var above [][2]string
+// ancestors are the partitioned tables that a relation is a partition of.
+func (r *Reader) ancestors(ctx context.Context, oid uint32) ([]uint32, error) {
+	var above []uint32
 	args := [][]byte{strconv.AppendUint(nil, uint64(oid), 10)}
 	err := postgres.Query(ctx, r.conn, ancestorsSQL, args, func(v [][]byte) error {
-		above = append(above, [2]string{string(v[0]), string(v[1])})
-		return nil
+		n, err := strconv.ParseUint(string(v[0]), 10, 32)
+		above = append(above, uint32(n))
+		return err
 	})
 	if err != nil {
 		return nil, postgres.Explain(err, "look up the partitions")
 	}
 	return above, nil
+}
+
+// explain puts an error of the replication connection into words.
+func explain(err error, c *config.Config) error {
+	var pg *pgconn.PgError
+	if errors.Is(err, errSkipped) || errors.As(err, &pg) && strings.Contains(pg.Message, "publication") && pg.Code == "42704" {
+		return &protocol.Error{
+			Kind: protocol.Config, Err: err,
+			Message: fmt.Sprintf("Publication %s did not exist when the changes in the log were made, or has been dropped.",
+				c.CDC.Publication),
+			Hint: "The slot must be made after the publication. Make the publication, drop the slot and make it again, and " +
+				"reset the connection.",
+		}
+	}
+	return postgres.Explain(err, "read the log")
 }

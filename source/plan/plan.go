@@ -175,7 +175,11 @@ func (p *Plan) method(s *Stream, w *protocol.ConfiguredStream, c *config.Config)
 	switch c.Method {
 	case config.MethodCDC:
 		s.Method = ByLog
-		return s.followable(c)
+		broken := s.followable(c)
+		if broken == nil {
+			p.deletable(s, w)
+		}
+		return broken
 	case config.MethodXmin:
 		if !s.Paged {
 			p.whole(s, "it or a part of it is no table of this server, or the user may read "+
@@ -232,6 +236,41 @@ func candidates(t *catalog.Table) string {
 		return "No column of the table would do; read the stream as full refresh, or choose Xmin or CDC."
 	}
 	return "Choose one of these: " + strings.Join(names, ", ") + "."
+}
+
+// deletable warns if the log says of a deleted row other columns than those that the stream is keyed by: then the
+// destination cannot tell which row it was.
+func (p *Plan) deletable(s *Stream, w *protocol.ConfiguredStream) {
+	t := s.Table
+	identity := t.Key
+	switch t.Identity {
+	case catalog.IdentityFull:
+		return
+	case catalog.IdentityIndex:
+		identity = t.IdentityKey
+	}
+	key := w.PrimaryKey
+	if len(key) == 0 {
+		key = w.Stream.SourceDefinedPrimaryKey
+	}
+	var keyed []string
+	lacks := false
+	for _, path := range key {
+		name := strings.Join(path, ".")
+		keyed = append(keyed, name)
+		lacks = lacks || !slices.Contains(identity, name)
+	}
+	if !lacks || s.Alter != "" {
+		return
+	}
+	how := "FULL"
+	if !slices.ContainsFunc(keyed, func(name string) bool { return !slices.Contains(t.Key, name) }) {
+		how = "DEFAULT"
+	}
+	p.Warnings = append(p.Warnings, fmt.Sprintf("Stream %s is keyed by %s, but its replica identity is %s: what the log "+
+		"says of deleted rows and changed keys does not tell the destination which rows they were. Run: ALTER TABLE %s "+
+		"REPLICA IDENTITY %s; or refresh the source's schema and reset the stream.", s.Descriptor, strings.Join(keyed, ", "),
+		strings.Join(identity, ", "), postgres.Quote(t.Schema, t.Name), how))
 }
 
 // followable says why the log cannot keep the stream current.

@@ -28,7 +28,9 @@ func (w *worker) open(ctx context.Context, s *Session, p *progress) ([]task, err
 	}
 	p.meta = p.follow.meta(p.Meta)
 	if p.Method == plan.ByLog {
-		p.then = &state.Follow{Mark: p.mark, From: p.follow.From, Filenode: p.Table.Storage.Filenode}
+		p.then = &state.Follow{
+			Mark: p.mark, From: p.follow.From, Filenode: p.Table.Storage.Filenode, Member: p.Table.Member,
+		}
 	}
 	var tasks []task
 	var err error

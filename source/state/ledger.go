@@ -47,12 +47,13 @@ type shared struct {
 	Number   string `json:"last_ab_cdc_lsn,omitempty"` // a string: some readers of JSON keep numbers as doubles
 	System   string `json:"system_identifier,omitempty"`
 	Timeline int32  `json:"timeline,omitempty"`
+	Ahead    int64  `json:"records_ahead,omitempty"`
 }
 
 func (l *Ledger) global() *protocol.State {
 	text, err := json.Marshal(shared{
 		Version: 2, Type: typeFollow, LSN: l.log.LSN.String(), Number: decimal(l.log.Number),
-		System: l.log.System, Timeline: l.log.Timeline,
+		System: l.log.System, Timeline: l.log.Timeline, Ahead: l.log.Ahead,
 	})
 	if err != nil {
 		panic(err) // a struct of strings and numbers

@@ -38,6 +38,7 @@ type shape struct {
 	Time      int64      `json:"snapshot_time,omitempty"`
 	OpenSince int64      `json:"open_since,omitempty"`
 	From      string     `json:"from,omitempty"`
+	Member    uint32     `json:"publication_member,omitempty"`
 }
 
 // The values of state_type.
@@ -74,6 +75,7 @@ func shapeOf(d protocol.StreamDescriptor, s Stream) *shape {
 		sh.Type, sh.Wraparounds, sh.XminValue, sh.XminRaw = typeXmin, &upper, &lower, &s.Bound
 	case *Follow:
 		sh.Type, sh.Finished, sh.From, sh.Filenode = typeFollow, true, s.From.String(), &s.Filenode
+		sh.Member = s.Member
 	case *Whole:
 		sh.Type, sh.Finished, sh.SyncID = typeWhole, true, s.SyncID
 	}
@@ -142,7 +144,7 @@ func (sh *shape) parseFollow(mark Mark) (Stream, error) {
 	if err != nil {
 		return nil, fmt.Errorf("its from %q is not an LSN", sh.From)
 	}
-	s := &Follow{Mark: mark, From: from}
+	s := &Follow{Mark: mark, From: from, Member: sh.Member}
 	if sh.Filenode != nil {
 		s.Filenode = *sh.Filenode
 	}

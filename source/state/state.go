@@ -55,6 +55,7 @@ type Follow struct {
 	Mark
 	From     pglogrepl.LSN
 	Filenode uint64 // when the first pass ended
+	Member   uint32 // catalog.Table.Member; 0: not known
 }
 
 // A Log is the state that all streams share where changes come from the write-ahead log.
@@ -63,6 +64,9 @@ type Log struct {
 	Number   uint64        // the greatest _ab_cdc_lsn that has been given out
 	System   string        // the cluster's system_identifier; empty in the states of Airbyte's connector
 	Timeline int32
+	// Ahead is how many records have been sent of a transaction of which more is to come. Nothing goes by it: it makes
+	// states differ, which a platform demands if there were records between them.
+	Ahead int64
 }
 
 // A Whole is a relation that can only be read in one go, and has been.
