@@ -131,10 +131,10 @@ func testSlotCopied(t *testing.T, c *capture) {
 	// The copy has moved on, the slot has not: it has everything still. Once it moves beyond a state, that is refused.
 	c.set("replication_slot", was)
 	expectList(t, c.sync().values("t", "id"))
-	c.exec("SELECT pg_replication_slot_advance('copied', pg_current_wal_lsn())")
 	c.exec("INSERT INTO t VALUES (4)")
+	c.exec("SELECT pg_replication_slot_advance('copied', pg_current_wal_lsn())")
 	c.set("replication_slot", "copied")
-	c.refused(c.before, "has moved on", lsnOf(t, c.before))
+	c.refused(c.state, "has moved on", lsnOf(t, c.state))
 	c.exec("SELECT pg_drop_replication_slot('copied')")
 }
 

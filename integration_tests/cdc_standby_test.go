@@ -15,6 +15,7 @@ func TestStandby(t *testing.T) {
 	t.Parallel()
 	primary := private(t)
 	c := newCaptureOn(t, primary, "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a')", nil)
+	c.exec("SELECT pg_drop_replication_slot($1)", c.slotName()) // the copy would have it too
 	standby, err := primary.Standby(t.Context(), "hot_standby_feedback=on")
 	if err != nil {
 		t.Fatal(err)
