@@ -120,7 +120,7 @@ func TestRecordsOfRecording(t *testing.T) {
 	}
 }
 
-// A change on its way from the log to a record takes no memory, whatever it is, and whatever the log has of the old row.
+// A change on its way from the log to a record takes no memory, whatever it is and whatever the log has of the old row.
 func TestChangesDoNotAllocate(t *testing.T) {
 	r := newTestReader(io.Discard,
 		newStream("keyed", "id", pgtype.Int4OID, "v", pgtype.TextOID, "n", pgtype.NumericOID, "at", pgtype.TimestamptzOID,
@@ -180,7 +180,8 @@ func TestNumbers(t *testing.T) {
 	}
 }
 
-// A keepalive in the middle of a transaction may stand beyond its end, of which more is to come: the state does not move.
+// A keepalive in the middle of a transaction may stand beyond the end of it, which is still to come: the state does not
+// move.
 func TestKeepaliveInTransaction(t *testing.T) {
 	r := newTestReader(io.Discard, newStream("keyed", "id", pgtype.Int4OID))
 	keepalive := append(binary.BigEndian.AppendUint64([]byte{'k'}, 5000), make([]byte, 9)...)

@@ -315,8 +315,8 @@ func (r *Reader) untilState() time.Duration {
 	return time.Until(r.saved.Add(r.config.CheckpointInterval))
 }
 
-// checkpoint writes a state if enough has been sent since the last one, or if it is the last. Within a transaction, which
-// only time can make it do, the state is from before it: whoever goes on from there reads all of it again.
+// checkpoint writes a state if enough has been sent since the last one, or if it is the last. Within a transaction,
+// which only time can make it do, the state is from before it: whoever goes on from there reads all of it again.
 func (r *Reader) checkpoint(ctx context.Context, last bool) error {
 	sent, bytes := r.sent+len(r.waiting), r.sentBytes+r.waitingBytes
 	due := sent >= stateRecords || bytes >= stateBytes || sent > 0 && time.Since(r.saved) >= stateEvery

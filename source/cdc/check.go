@@ -137,8 +137,8 @@ func (f *facts) server() []error {
 	return problems
 }
 
-// fixedIn is the release of a major version from which on a transaction that was open during ALTER PUBLICATION … ADD TABLE
-// is in the log. Source: PostgreSQL release notes of May 2025. Version 12 and earlier were not mended.
+// fixedIn is the release of a major version from which on a transaction that was open during ALTER PUBLICATION … ADD
+// TABLE is in the log. Source: PostgreSQL release notes of May 2025. Version 12 and earlier were not mended.
 func fixedIn(version int) int {
 	minor, mended := map[int]int{13: 21, 14: 18, 15: 13, 16: 9, 17: 5}[version/10000]
 	switch {
@@ -223,8 +223,8 @@ func checkPublication(ctx context.Context, conn *pgconn.PgConn, c *config.Config
 	return nil
 }
 
-// From version 18 on the old row that FULL puts into the log must not lack generated columns. The row of the view is taken
-// for JSON because attnames came with version 15.
+// From version 18 on the old row that FULL puts into the log must not lack generated columns. The row of the view is
+// taken for JSON because attnames came with version 15.
 const publishedSQL = `
 SELECT string_agg(c.oid::regclass::text, ', ' ORDER BY c.oid::regclass::text) FILTER (WHERE c.relreplident = 'n'
          OR c.relreplident = 'd' AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary)),

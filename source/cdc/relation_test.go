@@ -104,7 +104,8 @@ func TestLookupQuery(t *testing.T) {
 	f.want(row("1x", "", false, false, true, false))
 	sql, args, oids := to.again.query(f)
 	const want = `SELECT wanted."position", found."c", NULL FROM (VALUES (0, $1, $2), (1, $3, $4), (2, $5, $6)) ` +
-		`AS wanted ("position", k0, k1) JOIN ONLY "public"."t" AS found ON found."a" = wanted.k0 AND found."b""" = wanted.k1 ` +
+		`AS wanted ("position", k0, k1) JOIN ONLY "public"."t" AS found ` +
+		`ON found."a" = wanted.k0 AND found."b""" = wanted.k1 ` +
 		`ORDER BY wanted."position"`
 	if sql != want || len(args) != 6 || len(oids) != 6 {
 		t.Errorf("%d arguments of %d types: %s\nwant %s", len(args), len(oids), sql, want)

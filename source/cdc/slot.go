@@ -144,8 +144,8 @@ func (s *Slot) reach(err error, at *state.Log) error {
 	if at == nil || s == nil || s.Status != "" && s.Status != "lost" || !errors.As(err, &e) || e.Kind != protocol.Config {
 		return err
 	}
-	e.Message += fmt.Sprintf(" The state is at %s, and the log now ends at %s: the changes between them, %d bytes of log, "+
-		"are lost to this connection.", at.LSN, s.Flushed, max(int64(s.Flushed)-int64(at.LSN), 0))
+	e.Message += fmt.Sprintf(" The state is at %s, and the log now ends at %s: the changes between them, %d bytes of "+
+		"log, are lost to this connection.", at.LSN, s.Flushed, max(int64(s.Flushed)-int64(at.LSN), 0))
 	return e
 }
 
@@ -239,7 +239,8 @@ func (r *Reader) ancestors(ctx context.Context, oid uint32) ([]uint32, error) {
 // explain puts an error of the replication connection into words.
 func explain(err error, c *config.Config) error {
 	var pg *pgconn.PgError
-	if errors.Is(err, errSkipped) || errors.As(err, &pg) && strings.Contains(pg.Message, "publication") && pg.Code == "42704" {
+	missing := errors.As(err, &pg) && strings.Contains(pg.Message, "publication") && pg.Code == "42704"
+	if missing || errors.Is(err, errSkipped) {
 		return &protocol.Error{
 			Kind: protocol.Config, Err: err,
 			Message: fmt.Sprintf("Publication %s did not exist when the changes in the log were made, or has been dropped.",

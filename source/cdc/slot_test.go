@@ -18,12 +18,12 @@ func TestLostSlots(t *testing.T) {
 		slot  Slot
 		parts []string
 	}{
-		"gone":           {"", Slot{Flushed: 48}, []string{"does not exist", "at 0/10", "ends at 0/30", "32 bytes of log, are lost"}},
-		"kept too much":  {"logical", Slot{Status: "lost"}, []string{"more than max_slot_wal_keep_size", "bytes of log, are lost"}},
+		"gone":           {"", Slot{Flushed: 48}, []string{"does not exist", "at 0/10", "ends at 0/30", "32 bytes of log"}},
+		"kept too much":  {"logical", Slot{Status: "lost"}, []string{"more than max_slot_wal_keep_size"}},
 		"standby":        {"logical", Slot{Status: "lost", Reason: "rows_removed"}, []string{"hot_standby_feedback = on"}},
-		"level":          {"logical", Slot{Status: "lost", Reason: "wal_level_insufficient"}, []string{"wal_level was below"}},
-		"idle":           {"logical", Slot{Status: "lost", Reason: "idle_timeout"}, []string{"idle_replication_slot_timeout"}},
-		"two phases":     {"logical", Slot{Status: "reserved", TwoPhase: true}, []string{"two_phase", "drop_replication_slot('s''1')"}},
+		"level":          {"logical", Slot{Status: "lost", Reason: "wal_level_insufficient"}, []string{"wal_level was"}},
+		"idle":           {"logical", Slot{Status: "lost", Reason: "idle_timeout"}, []string{"idle_replication_slot"}},
+		"two phases":     {"logical", Slot{Status: "reserved", TwoPhase: true}, []string{"two_phase", "slot('s''1')"}},
 		"other database": {"logical", Slot{Status: "reserved", Database: "x"}, []string{"belongs to database x"}},
 	} {
 		test.slot.Plugin = plugin
