@@ -59,7 +59,7 @@ var allowed = map[string]struct{ ours, others []string }{
 			"golang.org/x/sync/errgroup",
 		},
 	},
-	"benchmarks":               {ours: []string{"integration_tests/pgtest"}, others: []string{"*"}},
+	"benchmarks":               {ours: []string{"integration_tests/pgtest", "source/codec"}, others: []string{"*"}},
 	"integration_tests":        {},
 	"integration_tests/pgtest": {others: []string{"*"}},
 	"integration_tests/chaos":  {ours: []string{"integration_tests/pgtest"}, others: []string{"*"}},

@@ -29,6 +29,7 @@ type section struct {
 var sections = []section{
 	{"snapshot", snapshot},
 	{"incremental", incremental},
+	{"formats", formats},
 	{"log", backlog},
 	{"start", start},
 }

@@ -146,11 +146,15 @@ func (w *Writer) Emitter() *Emitter {
 	return &Emitter{w: w, buf: make([]byte, 0, bufferSize+bufferSize/4)}
 }
 
-// Record takes one record: object is its data, a JSON object; changes is a JSON array of what was lost on the way, or
-// empty. Both are copied. The record reaches stdout with a later call, at the latest with Checkpoint or Flush.
-func (e *Emitter) Record(h *Header, object, changes []byte) error {
-	e.buf = append(e.buf, h.prefix...)
-	e.buf = append(e.buf, object...)
+// Begin begins a record: the caller appends its data, a JSON object, to what Begin gives, and hands that to End before
+// any other call.
+func (e *Emitter) Begin(h *Header) []byte { return append(e.buf, h.prefix...) }
+
+// End ends a record. line is what Begin gave, with the object behind it; changes is a JSON array of what was lost on
+// the way, or empty, and is copied. The record reaches stdout with a later call, at the latest with Checkpoint or
+// Flush.
+func (e *Emitter) End(h *Header, line, changes []byte) error {
+	e.buf = line
 	if len(changes) > 0 {
 		e.buf = append(e.buf, `,"meta":{"changes":`...)
 		e.buf = append(e.buf, changes...)

@@ -27,10 +27,10 @@ func TestRecordIsOneLineWithTheEnvelopeOfItsStream(t *testing.T) {
 	var out bytes.Buffer
 	e := NewWriter(&out).Emitter()
 	h := NewHeader(StreamDescriptor{Name: "a\"b\u2028", Namespace: "s"}, time.UnixMilli(1700000000123))
-	if err := e.Record(h, []byte(`{"id":1}`), nil); err != nil {
+	if err := record(e, h, []byte(`{"id":1}`), nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := e.Record(h, []byte(`{"id":null}`), []byte(`[{"field":"id"}]`)); err != nil {
+	if err := record(e, h, []byte(`{"id":null}`), []byte(`[{"field":"id"}]`)); err != nil {
 		t.Fatal(err)
 	}
 	if out.Len() > 0 {
@@ -55,7 +55,7 @@ func TestCheckpointCountsTheRecordsOfItsStreamSinceTheLastState(t *testing.T) {
 	hc, hi := NewHeader(customers, time.Now()), NewHeader(invoices, time.Now())
 	record := func(e *Emitter, h *Header) {
 		t.Helper()
-		if err := e.Record(h, []byte(`{"x":1}`), nil); err != nil {
+		if err := record(e, h, []byte(`{"x":1}`), nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -104,7 +104,7 @@ func TestManyEmittersNeverTearALineAndCountExactly(t *testing.T) {
 			h := NewHeader(customers, time.Now())
 			for j := range 500 {
 				object := fmt.Appendf(nil, `{"worker":%d,"text":"%s"}`, i, strings.Repeat("x", j))
-				if err := e.Record(h, object, nil); err != nil {
+				if err := record(e, h, object, nil); err != nil {
 					t.Error(err)
 				}
 				if j%100 == 99 {
@@ -185,7 +185,7 @@ func TestRecordDoesNotAllocate(t *testing.T) {
 	h := NewHeader(customers, time.Now())
 	object := []byte(`{"id":1,"name":"x"}`)
 	allocs := testing.AllocsPerRun(10000, func() {
-		if err := e.Record(h, object, nil); err != nil {
+		if err := record(e, h, object, nil); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -219,4 +219,8 @@ func TestLogsAreMessagesAtTheirLevel(t *testing.T) {
 			t.Errorf("level %v is called %s", level, levelName(level))
 		}
 	}
+}
+
+func record(e *Emitter, h *Header, object, changes []byte) error {
+	return e.End(h, append(e.Begin(h), object...), changes)
 }

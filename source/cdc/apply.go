@@ -237,7 +237,9 @@ func (r *Reader) emit(
 			}
 		}
 	}
-	r.object, r.lost = t.object.Append(r.object[:0], r.lost[:0], r.values)
+	line := r.emitter.Begin(t.Header)
+	before := len(line)
+	line, r.lost = t.object.Append(line, r.lost[:0], r.values)
 	for _, name := range gone {
 		r.lost = appendGone(r.lost, name)
 	}
@@ -248,9 +250,9 @@ func (r *Reader) emit(
 	if r.inside {
 		r.at.Ahead++
 	}
-	r.sentBytes += len(r.object)
+	r.sentBytes += len(line) - before
 	t.rows++
-	return r.emitter.Record(t.Header, r.object, r.lost)
+	return r.emitter.End(t.Header, line, r.lost)
 }
 
 // appendGone adds to changes, a JSON array or nothing, that a column is null because its value could not be retrieved.

@@ -75,8 +75,8 @@ type Reader struct {
 	sentBytes    int
 	saved        time.Time
 
-	row, values          [][]byte // reused for every change, as are the next three
-	object, lost, digits []byte
+	row, values  [][]byte // reused for every change, as are the next two
+	lost, digits []byte
 }
 
 // A follower is a stream that the log keeps current.

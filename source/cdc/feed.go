@@ -11,6 +11,8 @@ import (
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"source-postgres/source/postgres"
 )
 
 const (
@@ -18,10 +20,7 @@ const (
 	chunks    = 4                      // that may wait
 	askAfter  = 300 * time.Millisecond // of silence: then the server is asked where it stands
 	minWait   = 5 * time.Millisecond   // the least that a receive may have left to wait
-	// A burst of fewer bytes is small: then there is a pause before the next receive.
-	smallBurst = 16 << 10
-	pause      = time.Millisecond
-	pingEvery  = 10 * time.Second // at the most between two status messages; less if the server's patience is shorter
+	pingEvery = 10 * time.Second       // at the most between two status messages; less if the server's patience is shorter
 )
 
 // A feed owns the replication connection: it alone receives from it and writes to it. It passes on what it receives
@@ -40,7 +39,6 @@ type feed struct {
 	every    time.Duration
 	pinged   time.Time
 	until    time.Time // the deadline of the next receive
-	burst    int       // bytes that have come since there was last nothing to be had
 }
 
 func newFeed(conn *pgconn.PgConn, patience time.Duration, accepted func() pglogrepl.LSN, from pglogrepl.LSN) *feed {
@@ -99,22 +97,10 @@ func (f *feed) run(ctx context.Context) error {
 // await gives the next receive its deadline. While there is more to be had at once the last one will do; but it must
 // not have passed, for the buffer may hold a part of a message only, the rest of which has to be read. A chunk that
 // waits to be handed over is not left waiting for the next message.
-//
-// While little comes at a time, it is given a moment to become more: a reader that takes every message at once makes
-// the server send each change by itself, which costs both sides more than everything else they do with it. Where much
-// comes at a time, or nothing, there is no pause, so that it never sets the pace.
 func (f *feed) await(ctx context.Context, waiting bool) error {
 	now := time.Now()
-	more := f.conn.Frontend().ReadBufferLen() > 0
-	if more && f.until.Sub(now) > minWait {
+	if postgres.Buffered(f.conn) > 0 && f.until.Sub(now) > minWait {
 		return nil
-	}
-	if !more {
-		if f.burst > 0 && f.burst < smallBurst {
-			time.Sleep(pause) //nolint:forbidigo // what is waited for is that the server's bytes gather
-			now = time.Now()
-		}
-		f.burst = 0
 	}
 	wait := askAfter
 	if waiting {
@@ -136,7 +122,6 @@ func (f *feed) keep(chunk []byte, m pgproto3.BackendMessage) ([]byte, error) {
 		}
 		chunk = binary.BigEndian.AppendUint32(chunk, uint32(len(m.Data)))
 		chunk = append(chunk, m.Data...)
-		f.burst += len(m.Data)
 		return chunk, f.note(m.Data)
 	case *pgproto3.ErrorResponse:
 		return chunk, pgconn.ErrorResponseToPgError(m)
@@ -173,7 +158,7 @@ func (f *feed) note(data []byte) error {
 // keeps the connection alive.
 func (f *feed) pass(ctx context.Context, chunk []byte) ([]byte, error) {
 	if len(chunk) < chunkSize {
-		if len(chunk) == 0 || f.conn.Frontend().ReadBufferLen() > 0 {
+		if len(chunk) == 0 || postgres.Buffered(f.conn) > 0 {
 			return chunk, nil
 		}
 		select {

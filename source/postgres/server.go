@@ -149,12 +149,15 @@ func (s *Server) connect(ctx context.Context, c *pgconn.Config) (*pgconn.PgConn,
 	ways := s.ways()
 	for i, way := range ways {
 		sent := false
+		var ahead *readAhead
 		c.DialFunc = s.dialer(way)
 		c.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
-			return pgproto3.NewFrontend(r, &passwordWatch{w: w, sent: &sent})
+			ahead = &readAhead{r: r}
+			return pgproto3.NewFrontend(ahead, &passwordWatch{w: w, sent: &sent})
 		}
 		conn, err := pgconn.ConnectConfig(ctx, c)
 		if err == nil {
+			conn.CustomData()[aheadKey] = ahead
 			s.warnPlain(ctx, conn)
 			return conn, nil
 		}

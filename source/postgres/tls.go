@@ -97,7 +97,11 @@ func (s *Server) dial(ctx context.Context, network, address string) (net.Conn, e
 	if network == "tcp" {
 		setLiveness(&d, s.config.Driver)
 	}
-	return d.DialContext(ctx, network, address)
+	conn, err := d.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return newInflow(conn), nil
 }
 
 // setLiveness makes the operating system notice a dead peer: probes while nothing is sent, TCP_USER_TIMEOUT (where

@@ -19,8 +19,8 @@ type worker struct {
 	emit    *protocol.Emitter
 	w       *protocol.Writer
 
-	object, changes []byte // reused for every row, as is row
-	row             [][]byte
+	changes []byte // reused for every row, as is row
+	row     [][]byte
 }
 
 func newWorker(conn *pgconn.PgConn, s *Session, q *queue, w *protocol.Writer) *worker {
@@ -156,10 +156,8 @@ func (p *progress) changed(fields []pgconn.FieldDescription) error {
 	return nil
 }
 
-const (
-	batch = 4096    // rows between two looks at the clock
-	keep  = 1 << 20 // the largest buffer for a row that is kept for the next one
-)
+// batch is the number of rows between two looks at the clock.
+const batch = 4096
 
 // read hands every row of the task to the emitter.
 func (w *worker) read(ctx context.Context, t task) (int64, error) {
@@ -178,17 +176,16 @@ func (w *worker) read(ctx context.Context, t task) (int64, error) {
 	for rows.NextRow() {
 		values := rows.Values()
 		w.row = append(append(w.row[:0], values[:len(p.Columns)]...), p.meta...)
-		w.object, w.changes = p.Object.Append(w.object[:0], w.changes[:0], w.row)
-		err := w.emit.Record(p.Header, w.object, w.changes)
+		line := w.emit.Begin(p.Header)
+		before := len(line)
+		line, w.changes = p.Object.Append(line, w.changes[:0], w.row)
+		err := w.emit.End(p.Header, line, w.changes)
 		if err == nil && marks != nil {
-			err = marks.row(w.emit, values[len(p.Columns)], len(w.object))
+			err = marks.row(w.emit, values[len(p.Columns)], len(line)-before)
 		}
 		if err != nil {
 			postgres.Abandon(w.conn) // the rest of the rows is not wanted
 			return count, err
-		}
-		if cap(w.object) > keep {
-			w.object = nil
 		}
 		if count++; count-looked == batch {
 			p.read(batch)
