@@ -13,7 +13,7 @@ import pytest
 from airbyte import _connector_base, exceptions
 from airbyte.caches import DuckDBCache
 
-from conftest import KEYS, SCHEMA, TABLES, Database
+from harness import KEYS, SCHEMA, TABLES, Database
 
 NAME = "source-postgres-local"
 
