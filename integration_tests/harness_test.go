@@ -130,6 +130,17 @@ const maxReports = 10
 // start starts the connector. The test calls wait, whatever it did to the process before.
 func start(t *testing.T, command string, in input) *process {
 	t.Helper()
+	return startAs(t, command, in, func(ctx context.Context, dir string) *exec.Cmd {
+		cmd := exec.CommandContext(ctx, connector, append([]string{command}, in.arguments(t, dir)...)...)
+		// A binary with the race detector would wait a second at its end for races that are still to come.
+		cmd.Env = append([]string{"GORACE=atexit_sleep_ms=0"}, in.env...)
+		return cmd
+	})
+}
+
+// startAs starts what is the connector to the test, in a directory of its own.
+func startAs(t *testing.T, command string, in input, program func(context.Context, string) *exec.Cmd) *process {
+	t.Helper()
 	count(t)
 	timeout := in.timeout
 	if timeout == 0 {
@@ -138,11 +149,8 @@ func start(t *testing.T, command string, in input) *process {
 	p := &process{t: t, in: in, command: command}
 	p.ctx, p.cancel = context.WithTimeout(t.Context(), timeout)
 	dir := t.TempDir()
-	args := append([]string{command}, in.arguments(t, dir)...)
-	p.cmd = exec.CommandContext(p.ctx, connector, args...)
+	p.cmd = program(p.ctx, dir)
 	p.cmd.Dir = dir
-	// A binary with the race detector would wait a second at its end for races that are still to come.
-	p.cmd.Env = append([]string{"GORACE=atexit_sleep_ms=0"}, in.env...)
 	p.cmd.Stderr = &p.stderr
 	pipe, err := p.cmd.StdoutPipe()
 	if err != nil {
