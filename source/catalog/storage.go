@@ -94,31 +94,23 @@ func LoadStorage(ctx context.Context, conn *pgconn.PgConn, tables []*Table) erro
 	return nil
 }
 
-// currentSQL gives the filenodes of the parts in $1, one a row, and in each the relation that has the name $2.
-const currentSQL = `
-SELECT pg_relation_filenode(p), coalesce(to_regclass($2)::oid, 0)
-  FROM unnest(array_append($1::oid[], 0::oid)) WITH ORDINALITY AS u (p, i) ORDER BY i`
+const filenodeSQL = `
+SELECT pg_relation_filenode(p) FROM unnest($1::oid[]) WITH ORDINALITY AS u (p, i) ORDER BY i`
 
-// Current says what relation has the table's name now, and what t.Storage.Filenode would be. Asked after a statement
-// that read the table by its name, in the same transaction, it tells whether that statement read what t describes: its
-// lock keeps name and files in place until the transaction ends. A partition that has been dropped changes nothing
-// about the others.
-func (t *Table) Current(ctx context.Context, conn *pgconn.PgConn) (relation uint32, filenode uint64, err error) {
-	var s Storage
-	if t.Storage != nil {
-		s = *t.Storage
-	}
+// CurrentFilenode is what s.Filenode would be now. Asked after a statement that read the table, in the same
+// transaction, it tells whether that statement read the files that s describes: its lock keeps them in place until
+// the transaction ends. A partition that has been dropped changes nothing about the others.
+func (s *Storage) CurrentFilenode(ctx context.Context, conn *pgconn.PgConn) (uint64, error) {
 	now := slices.Clone(s.filenodes)
 	i := 0
-	args := [][]byte{oidArray(s.Parts), []byte(postgres.Quote(t.Schema, t.Name))}
-	err = postgres.Query(ctx, conn, currentSQL, args, func(v [][]byte) error {
-		if relation = oid(v[1]); v[0] != nil {
+	err := postgres.Query(ctx, conn, filenodeSQL, [][]byte{oidArray(s.Parts)}, func(v [][]byte) error {
+		if v[0] != nil {
 			now[i] = uint64(oid(v[0]))
 		}
 		i++
 		return nil
 	})
-	return relation, identity(s.Parts, now), err
+	return identity(s.Parts, now), err
 }
 
 // identity is the filenode of a table that is one file, and for one of several parts a number made from all of

@@ -105,8 +105,14 @@ func (w *worker) task(ctx context.Context, t task) error {
 	if err != nil {
 		return err
 	}
-	if err := w.verify(ctx, p); err != nil {
-		return err
+	if p.Paged {
+		now, err := p.Table.Storage.CurrentFilenode(ctx, w.conn)
+		if err != nil {
+			return postgres.Explain(err, fmt.Sprintf("read table %s", p.Descriptor))
+		}
+		if now != p.filenode {
+			p.rewritten.Store(true)
+		}
 	}
 	if err := postgres.Exec(ctx, w.conn, rollback); err != nil {
 		return postgres.Explain(err, fmt.Sprintf("read table %s", p.Descriptor))
@@ -117,40 +123,32 @@ func (w *worker) task(ctx context.Context, t task) error {
 	return p.finish(w.emit, t, rows)
 }
 
-// verify finds out whether the statement has read the table that the sync was planned for. One of the same name that
-// has taken its place is another table: its rows are mostly too new for the snapshot, so that it seems empty.
-func (w *worker) verify(ctx context.Context, p *progress) error {
-	relation, filenode, err := p.Table.Current(ctx, w.conn)
-	switch {
-	case err != nil:
-		return postgres.Explain(err, fmt.Sprintf("read table %s", p.Descriptor))
-	case relation != p.Table.OID:
-		return &protocol.Error{
-			Kind: protocol.Transient, Stream: &p.Descriptor,
-			Message: fmt.Sprintf("Table %s was dropped or renamed while it was read, and another one took its place.",
-				p.Descriptor),
-			Hint: "The next attempt reads the new table from its beginning.",
-		}
-	case p.Paged && filenode != p.filenode:
-		p.rewritten.Store(true)
-	}
-	return nil
-}
-
-// changed reports that a column is of another type than when the sync was planned: its values would be misread.
+// changed reports that the statement does not read what the sync was planned for. A table that has taken the place of
+// another is mostly too new for the snapshot, so that it seems empty; a column would be misread.
 func (p *progress) changed(fields []pgconn.FieldDescription) error {
 	if len(fields) < len(p.Columns) {
 		return nil // the statement has failed, which the end of its rows says
 	}
+	e := &protocol.Error{Kind: protocol.Transient, Stream: &p.Descriptor}
 	for i, c := range p.Columns {
-		if fields[i].DataTypeOID != c.WireOID {
-			return &protocol.Error{
-				Kind: protocol.Transient, Stream: &p.Descriptor,
-				Message: fmt.Sprintf("Column %q of table %s was given another type while the table was "+
-					"read.", c.Name, p.Descriptor),
-				Hint: "The next attempt reads the table anew; refresh the source's schema if the type is to be another one " +
-					"there.",
-			}
+		// A server that does not say where a column is from gives zeros.
+		switch f := fields[i]; {
+		case f.TableOID != 0 && f.TableOID != p.Table.OID:
+			e.Message = fmt.Sprintf("Table %s was dropped or renamed before it had been read, and another one took its "+
+				"place.", p.Descriptor)
+			e.Hint = "The next attempt reads the new table from its beginning."
+			return e
+		case f.DataTypeOID != c.WireOID:
+			e.Message = fmt.Sprintf("Column %q of table %s was given another type while the table was read.",
+				c.Name, p.Descriptor)
+			e.Hint = "The next attempt reads the table anew; refresh the source's schema if the type is to be another one " +
+				"there."
+			return e
+		case f.TableAttributeNumber != 0 && f.TableAttributeNumber != uint16(c.Number):
+			e.Message = fmt.Sprintf("Column %q of table %s was dropped or renamed while the table was read, and another one "+
+				"took its place.", c.Name, p.Descriptor)
+			e.Hint = "The next attempt reads the new column; reset the stream if it is to be read from its beginning."
+			return e
 		}
 	}
 	return nil
