@@ -8,7 +8,7 @@ REPORT     := go run ./.ci/testreport
 LINTER     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 LINTER_VERSION := v2.15.0
 
-.PHONY: help build test race lint bench bench-quick demo chaos chaos-mutants image image-test ci
+.PHONY: help build test race lint bench bench-quick demo form-test chaos chaos-mutants image image-test ci
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -48,6 +48,9 @@ chaos-mutants: ## broken builds of the connector, each of which the verifier has
 
 demo: ## a sync to look at
 	go run ./integration_tests/demo
+
+form-test: ## spec.json as a form in a headless browser (Node.js and Chromium)
+	go run ./integration_tests/form
 
 image: ## the container image; GO_IMAGE and BASE_IMAGE may be set
 	docker build --build-arg VERSION=$(VERSION) $(foreach v,GO_IMAGE BASE_IMAGE,$(if $($(v)),--build-arg $(v)=$($(v)))) \

@@ -64,6 +64,7 @@ var allowed = map[string]struct{ ours, others []string }{
 	"integration_tests/pgtest": {others: []string{"*"}},
 	"integration_tests/chaos":  {ours: []string{"integration_tests/pgtest"}, others: []string{"*"}},
 	"integration_tests/serve":  {ours: []string{"integration_tests/pgtest"}},
+	"integration_tests/form":   {ours: []string{"integration_tests/pgtest"}},
 	"integration_tests/demo":   {ours: []string{"integration_tests/pgtest"}, others: []string{"*"}},
 }
 

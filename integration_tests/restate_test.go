@@ -175,7 +175,7 @@ func TestMalformedStates(t *testing.T) {
 	for name, state := range map[string]string{
 		"not JSON": `[{`, "a number": `5`, "unknown type": `[{"type":"OTHER"}]`, "no content": `[{"type":"STREAM"}]`,
 		"global": `[{"type":"GLOBAL","global":{"shared_state":{"state_type":"cdc","lsn":"0/1"},"stream_states":[]}}]`,
-		"legacy": `[{"type":"LEGACY","data":{"cdc":false,"streams":[{"stream_name":"t"}]}}]`,
+		"legacy": `[{"type":"LEGACY","data":{"cdc":false,"streams":[{"cursor":"5"}]}}]`,
 	} {
 		in.state = state
 		if e := run(t, "read", in).failed("config_error"); !strings.Contains(e.Message, "tate") {

@@ -61,10 +61,15 @@ func follow(
 			return err
 		}
 	}
+	if from.Log != nil && from.Log.Number == 0 {
+		// Airbyte's connector numbers rows of a first pass by where the log ends at that time, which may be far beyond the
+		// position.
+		from.Log.Number = uint64(f.slot.Flushed)
+	}
 	unfit := f.identify(ctx)
 	streams := map[protocol.StreamDescriptor]state.Stream{}
 	for _, s := range p.Streams {
-		streams[s.Descriptor] = moved(s)
+		streams[s.Descriptor] = f.stands(s)
 		if s.Method == plan.ByLog {
 			f.logged = append(f.logged, s)
 		}
@@ -75,6 +80,16 @@ func follow(
 		f.reader.Close()
 	}
 	return errors.Join(unfit, err, f.finish(err))
+}
+
+// stands is where s stands before it is read. A stream that is read from its beginning, but had been begun, is followed
+// until its pass begins.
+func (f *following) stands(s *plan.Stream) state.Stream {
+	since, begun := f.seen(s)
+	if s.From != nil || !begun || s.Table.Storage == nil {
+		return moved(s)
+	}
+	return &state.Ctid{Filenode: s.Table.Storage.Filenode, Then: &state.Follow{From: since}}
 }
 
 // moved is the state that s goes on from. It warns of what happened to the table since the end of its first pass and is

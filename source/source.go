@@ -89,7 +89,7 @@ func (Source) Read(
 		return err
 	}
 	defer done()
-	from, err := state.Parse(states, c.Method == config.MethodCDC)
+	from, err := state.Parse(states, c.Method == config.MethodCDC, c.Database)
 	if err != nil {
 		return err
 	}

@@ -61,10 +61,13 @@ type Reader struct {
 	// Of this Run.
 	target pglogrepl.LSN
 	over   bool // every change before target has been read
+	// Before the end of the first transaction: what has been sent of it.
+	resumed resumption
 
 	// Of the transaction that is being read.
 	inside     bool
 	committing pglogrepl.LSN
+	xid        uint32
 	begins     uint64 // where the present change begins
 	instant    []byte // when it committed, as records show it
 
@@ -151,6 +154,7 @@ func (r *Reader) Run(ctx context.Context, target pglogrepl.LSN) error {
 		return err
 	}
 	r.relations, r.inside, r.target, r.over = map[uint32]*relation{}, false, target, r.at.LSN >= target
+	r.resumed = resumption{sent: r.at.Sent}
 	r.logged = time.Now()
 	slog.Info("reading the log", "from", r.at.LSN, "to", target)
 	f := newFeed(conn, r.patience, func() pglogrepl.LSN { return pglogrepl.LSN(r.accepted.Load()) }, r.at.LSN)
@@ -283,10 +287,10 @@ func (r *Reader) message(ctx context.Context, m *message, data []byte) error {
 			r.reach(r.target)
 			return nil
 		}
-		r.inside, r.committing = true, m.commit
+		r.inside, r.committing, r.xid = true, m.commit, m.xid
 		r.instant = m.committed.UTC().AppendFormat(r.instant[:0], catalog.InstantFormat)
 	case 'C':
-		r.inside = false
+		r.inside, r.at.Sent, r.resumed = false, state.Sent{}, resumption{}
 		r.reach(m.commit)
 		return r.checkpoint(ctx, false)
 	case 'R':
@@ -297,6 +301,9 @@ func (r *Reader) message(ctx context.Context, m *message, data []byte) error {
 		r.relations[m.shape.oid] = rel
 	case 'I', 'U', 'D':
 		r.begins = uint64(position)
+		if sent, err := r.before(ctx, m, data[25:]); sent || err != nil {
+			return err
+		}
 		return r.change(ctx, m)
 	case 'T':
 		r.truncated(m.relations)

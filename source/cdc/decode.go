@@ -18,6 +18,7 @@ type message struct {
 	kind      byte
 	commit    pglogrepl.LSN // B: where the transaction's commit begins; C: where it ends
 	committed time.Time     // B
+	xid       uint32        // B
 	relation  uint32        // I, U, D
 	old       tuple         // U, D: the key or the whole row as it was; empty if the log has neither
 	whole     bool          // old is the whole row
@@ -68,7 +69,7 @@ func (m *message) decode(data []byte) error {
 	case 'B':
 		m.commit = pglogrepl.LSN(r.uint64())
 		m.committed = time.UnixMicro(epoch + int64(r.uint64()))
-		r.uint32() // the transaction's number
+		m.xid = r.uint32()
 	case 'C':
 		r.byte()
 		r.uint64() // where the commit begins

@@ -92,7 +92,7 @@ func (r request) build(t *testing.T) *Plan {
 	if r.from != nil {
 		message := state.NewLedger(nil, nil).Stream(table.Descriptor(), r.from)
 		var err error
-		if set, err = state.Parse([]protocol.State{*message}, false); err != nil {
+		if set, err = state.Parse([]protocol.State{*message}, false, "shop"); err != nil {
 			t.Fatal(err)
 		}
 	}

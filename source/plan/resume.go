@@ -46,6 +46,7 @@ func (p *Plan) resumeRefresh(s *Stream, from state.Stream) {
 			// A finished full refresh is only skipped within the sync that finished it: any other wants the table anew.
 			s.Done = sameSync(s.SyncID, from.SyncID)
 		case from.Then != nil || !s.Paged: // of an incremental stream: it is another mode's
+		case !from.Resumable():
 		case p.sameFiles(s, from):
 			s.From = from
 		}
@@ -104,6 +105,9 @@ func (p *Plan) resumeIncremental(s *Stream, from state.Stream) *protocol.Error {
 	switch {
 	case !unfinished:
 		s.From = from
+	case pass.Since == nil && !pass.Resumable():
+		p.Notes = append(p.Notes, fmt.Sprintf("Stream %s is read from its beginning: its state does not say that its first "+
+			"pass is over, nor how one could go on.", s.Descriptor))
 	case s.Paged && p.sameFiles(s, pass):
 		s.From = pass
 		p.Notes = append(p.Notes, fmt.Sprintf("Stream %s goes on where an earlier attempt stopped.", s.Descriptor))

@@ -43,7 +43,10 @@ func (w *worker) openCursor(ctx context.Context, s *Session, p *progress) ([]tas
 		if err := w.bound(ctx, p, then); err != nil {
 			return nil, err
 		}
-		return p.openPass(s.Snapshot, condition{}), w.warnNulls(ctx, p)
+		if err := w.warnNulls(ctx, p); err != nil {
+			return nil, err
+		}
+		return w.openPass(ctx, p, s.Snapshot, condition{})
 	}
 	late := noRow
 	if before, err := ParseSnapshot(last.Snapshot); err != nil {
@@ -63,7 +66,7 @@ func (w *worker) openCursor(ctx context.Context, s *Session, p *progress) ([]tas
 	if err := w.bound(ctx, p, then); err != nil {
 		return nil, err
 	}
-	return p.openPass(s.Snapshot, c), nil
+	return w.openPass(ctx, p, s.Snapshot, c)
 }
 
 // blameState gives err in other words where it comes of a value in the state that is none of the cursor's type.

@@ -18,7 +18,7 @@ const adviseBytes = 500 << 30
 func (w *worker) open(ctx context.Context, s *Session, p *progress) ([]task, error) {
 	now := s.Snapshot
 	p.mark = state.Mark{System: s.System, OID: p.Table.OID, Snapshot: now.Text}
-	p.first, p.since, p.then, p.done = p.mark, nil, nil, nil
+	p.first, p.since, p.then, p.done, p.tuple, p.moved = p.mark, nil, nil, nil, 0, nil
 	if err := p.behind(s); err != nil {
 		if p.Method != plan.Refresh {
 			return nil, err
@@ -42,9 +42,9 @@ func (w *worker) open(ctx context.Context, s *Session, p *progress) ([]task, err
 			err = w.blameState(ctx, p, err)
 		}
 	case p.Method == plan.ByXmin:
-		tasks = p.openXmin(now)
+		tasks, err = w.openXmin(ctx, p, now)
 	case p.Paged:
-		tasks = p.openPass(now, condition{})
+		tasks, err = w.openPass(ctx, p, now, condition{})
 	default:
 		tasks = []task{{p: p, query: p.query("")}}
 	}
@@ -56,21 +56,25 @@ func (w *worker) open(ctx context.Context, s *Session, p *progress) ([]task, err
 }
 
 // openPass makes a pass over the rows that fulfil fresh, which goes on where an earlier attempt stopped.
-func (p *progress) openPass(now Snapshot, fresh condition) []task {
+func (w *worker) openPass(ctx context.Context, p *progress, now Snapshot, fresh condition) ([]task, error) {
 	from, ok := p.from.(*state.Ctid)
 	if !ok {
-		return p.pass(nil, fresh, condition{sql: noRow})
+		return p.pass(nil, fresh, condition{sql: noRow}), nil
 	}
-	p.done, p.since = from.Done, from.Since
+	p.done, p.since, p.tuple, p.moved = from.Done, from.Since, from.Tuple, from.Moved
 	if from.Snapshot != "" {
-		p.first = from.Mark
+		p.first.Snapshot = from.Snapshot
 	}
-	return p.pass(from.Done, fresh, p.resumed(from, now))
+	again, err := w.resumed(ctx, p, from, now)
+	if err != nil {
+		return nil, err
+	}
+	return p.pass(from.Done, fresh, again), nil
 }
 
 // openXmin reads every row, or those that transactions since the last sync's bound have written. The next bound is
 // the oldest transaction that is still open now: what it writes is not visible yet.
-func (p *progress) openXmin(now Snapshot) []task {
+func (w *worker) openXmin(ctx context.Context, p *progress, now Snapshot) ([]task, error) {
 	p.then = &state.Xmin{Mark: p.mark, Bound: now.Xmin}
 	if p.Table.Storage.Bytes > adviseBytes {
 		slog.Warn("the table is larger than what the Xmin method is good for, since every sync scans all of it: choose CDC",
@@ -83,7 +87,7 @@ func (p *progress) openXmin(now Snapshot) []task {
 	}
 	last, ok := from.(*state.Xmin)
 	if !ok {
-		return p.openPass(now, condition{})
+		return w.openPass(ctx, p, now, condition{})
 	}
 	fresh := now.writtenSince(last.Bound)
 	switch {
@@ -98,9 +102,9 @@ func (p *progress) openXmin(now Snapshot) []task {
 		p.since = last
 	}
 	if !p.Paged {
-		return []task{{p: p, query: p.query("", fresh)}}
+		return []task{{p: p, query: p.query("", fresh)}}, nil
 	}
-	return p.openPass(now, condition{sql: fresh})
+	return w.openPass(ctx, p, now, condition{sql: fresh})
 }
 
 // behind reports that the server has not got as far as the state: then the numbers of transactions, which tell what has

@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -19,7 +20,7 @@ type condition struct {
 }
 
 // pass makes the tasks of a pass by ranges: the rows of what is missing that fulfil fresh, and those of what an
-// earlier attempt has done that fulfil again.
+// earlier attempt has done that fulfil again. Where that stopped in the middle of a block it is only known of some rows.
 func (p *progress) pass(done state.Blocks, fresh, again condition) []task {
 	var tasks []task
 	add := func(r state.Range, c condition, does state.Range) {
@@ -38,6 +39,12 @@ func (p *progress) pass(done state.Blocks, fresh, again condition) []task {
 	}
 	if fresh.sql != noRow {
 		for _, r := range p.ranges(done.Missing()) {
+			if p.tuple > 0 && r.From == done.Watermark() {
+				begun := again
+				begun.sql = fmt.Sprintf("(ctid > '(%d,%d)' OR %s)", r.From, p.tuple, again.sql)
+				add(r, begun, r)
+				continue
+			}
 			add(r, fresh, r)
 		}
 	}
@@ -61,27 +68,27 @@ func (p *progress) ranges(blocks state.Blocks) []state.Range {
 func (p *progress) inOneScan() bool { return p.noTIDRange && len(p.Table.Storage.Parts) == 1 }
 
 // resumed is the condition for rows that lie in blocks which an earlier attempt has done and that were written since:
-// an update may have moved a row there from blocks that had not been read.
-func (p *progress) resumed(from *state.Ctid, now Snapshot) condition {
+// an update may have moved a row there from blocks that had not been read. A first pass of Airbyte's connector whose
+// changes come from the log has no snapshot, and needs none: the log has them.
+func (w *worker) resumed(ctx context.Context, p *progress, from *state.Ctid, now Snapshot) (condition, error) {
+	c := condition{sql: noRow}
 	if then, err := ParseSnapshot(from.Snapshot); err == nil {
-		return condition{sql: now.writtenSince(then.Xmin)}
+		c.sql = now.writtenSince(then.Xmin)
 	}
-	// A state of Airbyte's connector: what it was going to do next also finds rows that were moved.
-	switch then := from.Then.(type) {
-	case *state.Xmin:
-		return condition{sql: now.writtenSince(then.Bound)}
-	case *state.Cursor:
-		if then.Value != nil && p.Cursor != nil {
-			return condition{
-				sql: postgres.Quote(p.Cursor.Name) + " >= $1", args: [][]byte{[]byte(*then.Value)},
-				types: []uint32{p.Cursor.WireOID},
-			}
-		}
+	if from.Moved == nil || from.Moved.Value == nil || c.sql == everyRow {
+		return c, nil
 	}
-	slog.Warn("the state does not say under which snapshot it was written: rows that were updated between the two "+
-		"attempts may "+
-		"be missing until the stream is read whole again", "stream", p.Descriptor)
-	return condition{sql: noRow}
+	moved := *from.Moved
+	if err := w.recount(ctx, p, &moved); err != nil {
+		return c, err
+	}
+	column := postgres.Quote(p.Cursor.Name)
+	c.sql = fmt.Sprintf("(%s%s OR %s IS NULL OR %s)", column, advances(&moved), column, c.sql)
+	c.args, c.types = [][]byte{[]byte(*moved.Value)}, []uint32{p.Cursor.WireOID}
+	slog.Warn("the first pass was begun by another connector, which keeps no snapshot: rows are found that were written "+
+		"since with a greater cursor. If updates leave the cursor as it is, reset the stream", "stream", p.Descriptor,
+		"cursor", p.Cursor.Name)
+	return c, nil
 }
 
 // inBlocks is the SQL condition for the rows in r. From version 14 on the server reads just these blocks for it.

@@ -32,8 +32,10 @@ type progress struct {
 	noTIDRange bool
 
 	done    state.Blocks
-	left    int   // tasks
-	unsaved int64 // rows since the last state
+	tuple   uint16        // as in state.Ctid, as is
+	moved   *state.Cursor // this
+	left    int           // tasks
+	unsaved int64         // rows since the last state
 	saved   time.Time
 
 	started   atomic.Bool
@@ -133,9 +135,14 @@ func (p *progress) state(last bool) state.Stream {
 	case !p.Paged || len(p.Columns) == 0:
 		return &state.Whole{SyncID: p.SyncID}
 	}
-	s := &state.Ctid{Mark: p.first, Filenode: p.filenode, Done: p.done, Since: p.since, Then: p.then}
+	s := &state.Ctid{
+		Mark: p.first, Filenode: p.filenode, Done: p.done, Since: p.since, Then: p.then, Moved: p.moved,
+	}
+	if from, ok := p.from.(*state.Ctid); ok && from.Done.Watermark() == p.done.Watermark() {
+		s.Tuple = p.tuple
+	}
 	if last {
-		s.Done, s.Finished, s.SyncID = state.Blocks{{From: 0, To: state.End}}, true, p.SyncID
+		s.Done, s.Tuple, s.Finished, s.SyncID = state.Blocks{{From: 0, To: state.End}}, 0, true, p.SyncID
 	}
 	return s
 }

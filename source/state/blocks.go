@@ -60,8 +60,8 @@ func (b Blocks) Missing() Blocks {
 // Complete reports whether the set has every block.
 func (b Blocks) Complete() bool { return len(b) == 1 && b[0].From == 0 && b[0].To >= End }
 
-// watermark is the block before which all are in the set.
-func (b Blocks) watermark() int64 {
+// Watermark is the block before which all are in the set.
+func (b Blocks) Watermark() int64 {
 	if len(b) == 0 || b[0].From > 0 {
 		return 0
 	}

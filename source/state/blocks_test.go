@@ -83,7 +83,7 @@ func checkMissing(t *testing.T, blocks Blocks, want model) {
 	if watermark < 0 {
 		watermark = End
 	}
-	if got := blocks.watermark(); got != watermark {
+	if got := blocks.Watermark(); got != watermark {
 		t.Fatalf("%v: watermark %d, want %d", blocks, got, watermark)
 	}
 }

@@ -48,13 +48,19 @@ type shared struct {
 	System   string `json:"system_identifier,omitempty"`
 	Timeline int32  `json:"timeline,omitempty"`
 	Ahead    int64  `json:"records_ahead,omitempty"`
+	SentTo   string `json:"sent_to,omitempty"`
+	SentXID  uint32 `json:"sent_xid,omitempty"`
 }
 
 func (l *Ledger) global() *protocol.State {
-	text, err := json.Marshal(shared{
+	sh := shared{
 		Version: 2, Type: typeFollow, LSN: l.log.LSN.String(), Number: decimal(l.log.Number),
 		System: l.log.System, Timeline: l.log.Timeline, Ahead: l.log.Ahead,
-	})
+	}
+	if sent := l.log.Sent; sent.To > 0 {
+		sh.SentTo, sh.SentXID = sent.To.String(), sent.XID
+	}
+	text, err := json.Marshal(sh)
 	if err != nil {
 		panic(err) // a struct of strings and numbers
 	}

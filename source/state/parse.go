@@ -1,9 +1,11 @@
 package state
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/jackc/pglogrepl"
@@ -26,27 +28,25 @@ func (s *Set) Find(d protocol.StreamDescriptor) Stream {
 	return s.streams[protocol.StreamDescriptor{Name: d.Name}]
 }
 
-// Parse reads the states of a sync: a GLOBAL one if global, else STREAM ones. Every state that it cannot make sense
-// of is a problem of its own; nothing is taken for empty that is not.
-func Parse(states []protocol.State, global bool) (*Set, error) {
+// Parse reads the states of a sync of a database: a GLOBAL one if global, else STREAM ones, each also in the older
+// shapes of Airbyte's connector. Every state that it cannot make sense of is a problem of its own; nothing is taken for
+// empty that is not.
+func Parse(states []protocol.State, global bool, database string) (*Set, error) {
 	set := &Set{streams: map[protocol.StreamDescriptor]Stream{}}
 	var problems []error
+	states, err := upToDate(states)
+	problems = append(problems, err)
+	seen := false
 	for _, st := range states {
 		switch {
 		case st.Type == protocol.TypeStream && !global:
-			problems = append(problems, set.add(*st.Stream))
+			problems = append(problems, set.add(*st.Stream, nil))
 		case st.Type == protocol.TypeGlobal && global:
-			log, err := parseLog(st.Global.Shared)
-			if err != nil {
-				problems = append(problems, malformed("The shared state", err))
-			}
-			if set.Log != nil {
+			if seen {
 				problems = append(problems, &protocol.Error{Kind: protocol.Config, Message: "There are two GLOBAL states."})
 			}
-			set.Log = log
-			for _, s := range st.Global.Streams {
-				problems = append(problems, set.add(s))
-			}
+			seen = true
+			problems = append(problems, set.addGlobal(st.Global, database))
 		default:
 			problems = append(problems, &protocol.Error{
 				Kind:    protocol.Config,
@@ -58,6 +58,40 @@ func Parse(states []protocol.State, global bool) (*Set, error) {
 	return set, errors.Join(problems...)
 }
 
+// upToDate gives legacy states as those of today. Beside states of today they say the same once more.
+func upToDate(states []protocol.State) ([]protocol.State, error) {
+	typed := slices.ContainsFunc(states, func(s protocol.State) bool { return s.Type != protocol.TypeLegacy })
+	var kept []protocol.State
+	var problems []error
+	for _, s := range states {
+		switch {
+		case s.Type != protocol.TypeLegacy:
+			kept = append(kept, s)
+		case !typed:
+			now, err := modern(s.Data)
+			if err != nil {
+				problems = append(problems, malformed("The LEGACY state", err))
+			}
+			kept = append(kept, now...)
+		}
+	}
+	return kept, errors.Join(problems...)
+}
+
+// addGlobal takes a GLOBAL state.
+func (s *Set) addGlobal(g *protocol.GlobalState, database string) error {
+	log, from, err := parseLog(g.Shared, database)
+	if err != nil {
+		return malformed("The shared state", err)
+	}
+	s.Log = log
+	var problems []error
+	for _, st := range g.Streams {
+		problems = append(problems, s.add(st, from))
+	}
+	return errors.Join(problems...)
+}
+
 func malformed(what string, err error) *protocol.Error {
 	return &protocol.Error{
 		Kind: protocol.Config, Err: err,
@@ -66,10 +100,10 @@ func malformed(what string, err error) *protocol.Error {
 	}
 }
 
-// add takes the state of one stream.
-func (s *Set) add(st protocol.StreamState) error {
+// add takes the state of one stream; from is what a GLOBAL state of Airbyte's connector hands over to it.
+func (s *Set) add(st protocol.StreamState, from *handover) error {
 	d := st.Descriptor
-	parsed, inner, err := parseStream(st.State)
+	parsed, inner, err := parseStream(st.State, from)
 	if err != nil {
 		e := malformed("The state of stream "+d.String(), err)
 		e.Stream = &d
@@ -91,30 +125,60 @@ func (s *Set) add(st protocol.StreamState) error {
 }
 
 // parseStream reads a stream_state and the namespace it names; one that says nothing is nil.
-func parseStream(text json.RawMessage) (Stream, string, error) {
-	if len(text) == 0 || string(text) == "null" {
-		return nil, "", nil
-	}
-	var sh shape
-	if err := json.Unmarshal(text, &sh); err != nil {
-		return nil, "", fmt.Errorf("parse state: %w", err)
+func parseStream(text json.RawMessage, from *handover) (Stream, string, error) {
+	var sh *shape
+	if !saysNothing(text) {
+		if err := json.Unmarshal(text, &sh); err != nil {
+			return nil, "", fmt.Errorf("parse state: %w", err)
+		}
 	}
 	s, err := sh.stream()
-	return s, sh.Namespace, err
+	if err != nil {
+		return nil, "", err
+	}
+	if from != nil {
+		s = from.follow(s, sh)
+	}
+	if sh == nil {
+		return s, "", nil
+	}
+	return s, sh.Namespace, nil
 }
 
-// parseLog reads a shared_state; one that says nothing is nil.
-func parseLog(text json.RawMessage) (*Log, error) {
-	if len(text) == 0 || string(text) == "null" || string(text) == "{}" {
-		return nil, nil
+// saysNothing reports that a state is absent, null or {}.
+func saysNothing(text json.RawMessage) bool {
+	text = bytes.TrimSpace(text)
+	return len(text) == 0 || string(text) == "null" || string(text) == "{}"
+}
+
+// parseLog reads a shared_state; one that says nothing is nil. If it is one of Airbyte's connector it also gives what
+// the streams take from it.
+func parseLog(text json.RawMessage, database string) (*Log, *handover, error) {
+	nothing := &handover{nowhere: true}
+	if saysNothing(text) {
+		return nil, nothing, nil
 	}
-	var sh shared
+	var sh struct {
+		shared
+		Offsets json.RawMessage `json:"state"`
+	}
 	if err := json.Unmarshal(text, &sh); err != nil {
-		return nil, fmt.Errorf("parse state: %w", err)
+		return nil, nil, fmt.Errorf("parse state: %w", err)
 	}
-	if sh.Type != typeFollow {
-		return nil, fmt.Errorf("it has the unknown state_type %q", sh.Type)
+	switch {
+	case sh.Type == "" && sh.Offsets != nil && saysNothing(sh.Offsets):
+		return nil, nothing, nil
+	case sh.Type == "" && sh.Offsets != nil:
+		return parseOffsets(sh.Offsets, database)
+	case sh.Type != typeFollow:
+		return nil, nil, fmt.Errorf("it has the unknown state_type %q", sh.Type)
 	}
+	log, err := sh.log()
+	return log, nil, err
+}
+
+// log reads the shape of our own.
+func (sh *shared) log() (*Log, error) {
 	lsn, err := pglogrepl.ParseLSN(sh.LSN)
 	if err != nil {
 		return nil, fmt.Errorf("its lsn %q is not an LSN", sh.LSN)
@@ -124,6 +188,12 @@ func parseLog(text json.RawMessage) (*Log, error) {
 		if log.Number, err = strconv.ParseUint(sh.Number, 10, 64); err != nil {
 			return nil, fmt.Errorf("its last_ab_cdc_lsn %q is not a number", sh.Number)
 		}
+	}
+	if sh.SentTo != "" {
+		if log.Sent.To, err = pglogrepl.ParseLSN(sh.SentTo); err != nil {
+			return nil, fmt.Errorf("its sent_to %q is not an LSN", sh.SentTo)
+		}
+		log.Sent.XID = sh.SentXID
 	}
 	return log, nil
 }

@@ -9,7 +9,7 @@ import (
 	"source-postgres/protocol"
 )
 
-// What Airbyte's connector has written, in its version 2.
+// What Airbyte's connector has written, in its versions 2 and 3.
 func TestStatesOfAirbyte(t *testing.T) {
 	cursor := &Cursor{Field: "id", Value: pointer("5"), Count: 1}
 	const (
@@ -26,20 +26,20 @@ func TestStatesOfAirbyte(t *testing.T) {
 		{
 			`{"version":2,"state_type":"ctid","ctid":"(0,2)","relation_filenode":16384,` +
 				`"incremental_state":{"version":2,"state_type":"cursor_based",` + five + `}}`,
-			&Ctid{Filenode: 16384, Then: cursor},
+			&Ctid{Filenode: 16384, Tuple: 2, Then: cursor, Moved: cursor},
 		},
 		{
 			`{"state_type":"ctid","ctid":"(17,9)","incremental_state":{},"relation_filenode":16384}`,
-			&Ctid{Filenode: 16384, Done: Blocks{{0, 17}}},
+			&Ctid{Filenode: 16384, Done: Blocks{{0, 17}}, Tuple: 9},
 		},
 		{
 			`{"state_type":"ctid","ctid":"(17,9)","incremental_state":null,"relation_filenode":1}`,
-			&Ctid{Filenode: 1, Done: Blocks{{0, 17}}},
+			&Ctid{Filenode: 1, Done: Blocks{{0, 17}}, Tuple: 9},
 		},
 		{
 			`{"version":2,"state_type":"ctid","ctid":"(0,0)","relation_filenode":5,"incremental_state":{"version":2,` +
 				`"state_type":"xmin","num_wraparound":0,"xmin_xid_value":1234,"xmin_raw_value":1234}}`,
-			&Ctid{Filenode: 5, Then: &Xmin{Bound: 1234}},
+			&Ctid{Mark: Mark{Snapshot: "1234:1234:"}, Filenode: 5, Then: &Xmin{Bound: 1234}},
 		},
 		{
 			`{"version":2,"state_type":"xmin","num_wraparound":0,"xmin_xid_value":1234,"xmin_raw_value":1234}`,
@@ -50,6 +50,33 @@ func TestStatesOfAirbyte(t *testing.T) {
 			&Xmin{Bound: 2<<32 + 1234},
 		},
 		{`{"version":2,"state_type":"xmin","num_wraparound":2,"xmin_xid_value":1234}`, &Xmin{Bound: 2<<32 + 1234}},
+		{
+			`{"version":3,"state_type":"cursor_based",` + named + `"ctid":null,"cursors":{"id":9007199254740993}}`,
+			&Cursor{Field: "id", Value: pointer("9007199254740993")},
+		},
+		{
+			`{"version":3,"state_type":"cursor_based","cursors":{"at":"2024-02-29T13:00:01.123456"},"relation_filenode":5}`,
+			&Cursor{Field: "at", Value: pointer("2024-02-29T13:00:01.123456")},
+		},
+		{`{"version":3,"state_type":"cursor_based","cursors":{"id":null}}`, &Cursor{Field: "id"}},
+		{`{"version":3,"state_type":"xmin_based",` + named + `"xmin":1234}`, &Xmin{Bound: 1234}},
+		{`{"version":3,"state_type":"ctid_based",` + named + `"ctid":null,"relation_filenode":null}`, &Whole{}},
+		{
+			`{"version":3,"state_type":"ctid_based","ctid":"(12,7)","cursors":{"id":5},"relation_filenode":16384}`,
+			&Ctid{
+				Filenode: 16384, Done: Blocks{{0, 12}}, Tuple: 7, Then: &Cursor{Field: "id", Value: pointer("5")},
+				Moved: &Cursor{Field: "id", Value: pointer("5")},
+			},
+		},
+		{
+			`{"version":3,"state_type":"xmin_based","ctid":"(12,7)","xmin":77,"relation_filenode":16384}`,
+			&Ctid{
+				Mark: Mark{Snapshot: "77:77:"}, Filenode: 16384, Done: Blocks{{0, 12}}, Tuple: 7, Then: &Xmin{Bound: 77},
+			},
+		},
+		{`{"version":3,"state_type":"ctid_based","ctid":"(12,7)","relation_filenode":1}`, &Ctid{
+			Filenode: 1, Done: Blocks{{0, 12}}, Tuple: 7,
+		}},
 		// A stream that was configured and never read, or read as full refresh.
 		{`{}`, nil},
 		{`null`, nil},
@@ -58,7 +85,7 @@ func TestStatesOfAirbyte(t *testing.T) {
 		{`{` + named + `"cursor_field":["id"]}`, nil},
 		{`{"stream_name":"t","unheard_of":[1,{}]}`, nil},
 	} {
-		got, _, err := parseStream(json.RawMessage(test.text))
+		got, _, err := parseStream(json.RawMessage(test.text), nil)
 		if err != nil || !reflect.DeepEqual(got, test.want) && (got != nil || test.want != nil) {
 			t.Errorf("%s: %#v, %v; want %#v", test.text, got, err, test.want)
 		}
@@ -97,10 +124,20 @@ func TestMalformedStates(t *testing.T) {
 		{pass + `"ctid":"(5,0)","since":{"state_type":"odd"}}`, "odd"},
 		{pass + `"ctid":"(5,0)","since":{"state_type":"full_refresh"}}`, "begin or end"},
 		{pass + `"ctid":"(5,0)","incremental_state":` + pass + `"ctid":"(5,0)"}}`, "begin or end"},
+		{pass + `"ctid":"(5,65536)"}`, "ctid"},
+		{pass + `"ctid":"(5,0)","moved_since":{"state_type":"xmin","xmin_xid_value":3}}`, "moved_since"},
+		{`{"state_type":"xmin","xmin_xid_value":18446744073709551615}`, "not the number of a transaction"},
+		{`{"version":4,"state_type":"ctid_based"}`, "version 4"},
+		{`{"version":3,"state_type":"ctid","ctid":"(0,0)"}`, "of version 3"},
+		{`{"version":3,"state_type":"cursor_based","cursors":{"a":1,"b":2}}`, "several cursors"},
+		{`{"version":3,"state_type":"cursor_based","cursors":{"a":[1]}}`, "neither a text nor a number"},
+		{`{"version":3,"state_type":"cursor_based","cursors":{}}`, "neither a ctid nor cursors"},
+		{`{"version":3,"state_type":"xmin_based"}`, "neither a ctid nor cursors"},
+		{`{"version":3,"state_type":"ctid_based","ctid":"(1,1)"}`, "relation_filenode"},
 		{`{"state_type":"cdc"}`, "LSN"},
 		{`{"state_type":"cdc","from":"zzz"}`, "LSN"},
 	} {
-		got, _, err := parseStream(json.RawMessage(test.text))
+		got, _, err := parseStream(json.RawMessage(test.text), nil)
 		if err == nil || got != nil {
 			t.Errorf("%s: %#v, no error", test.text, got)
 		} else if !strings.Contains(err.Error(), test.says) {
@@ -121,7 +158,7 @@ func TestFindByNamespace(t *testing.T) {
 	set, err := Parse([]protocol.State{
 		streamOf("a", "one", xmin), streamOf("b", "", `{"state_type":"xmin","xmin_xid_value":2,"stream_namespace":"two"}`),
 		streamOf("c", "", `{"state_type":"xmin","xmin_xid_value":3}`), streamOf("d", "one", "null"),
-	}, false)
+	}, false, "shop")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,11 +190,10 @@ func TestParseTellsEveryProblem(t *testing.T) {
 			"s",
 			`{"state_type":"xmin","xmin_xid_value":1}`,
 		), streamOf("c", "s", `{"state_type":"xmin","xmin_xid_value":2}`),
-		{Type: protocol.TypeLegacy, Data: json.RawMessage(`{"cdc":false,"streams":[]}`)},
 		{Type: protocol.TypeGlobal, Global: &protocol.GlobalState{}},
-	}, false)
+	}, false, "shop")
 	problems := protocol.Problems(err)
-	wants := []string{"s.a cannot be read", "two states for stream s.c", "type LEGACY", "type GLOBAL"}
+	wants := []string{"s.a cannot be read", "two states for stream s.c", "type GLOBAL"}
 	if len(problems) != len(wants) {
 		t.Fatalf("%d problems, want %d: %v", len(problems), len(wants), err)
 	}
@@ -167,7 +203,7 @@ func TestParseTellsEveryProblem(t *testing.T) {
 			t.Errorf("problem %d is %v, want a config error that says %q", i, problems[i], want)
 		}
 	}
-	if _, err := Parse([]protocol.State{streamOf("a", "s", "{}")}, true); err == nil {
+	if _, err := Parse([]protocol.State{streamOf("a", "s", "{}")}, true, "shop"); err == nil {
 		t.Error("a STREAM state is taken where a GLOBAL one is due")
 	}
 }
@@ -179,14 +215,16 @@ func FuzzParseStream(f *testing.F) {
 	}
 	f.Add([]byte(`{"state_type":"xmin","xmin_xid_value":18446744073709551615,"num_wraparound":18446744073709551615}`))
 	f.Add([]byte(`{"state_type":"ctid","ctid":"(4294967295,65536)","relation_filenode":0,"ranges":[[0,0],[3,4],[4,9]]}`))
+	f.Add([]byte(`{"version":3,"state_type":"ctid_based","ctid":"(12,7)","cursors":{"id":5},"relation_filenode":16384}`))
+	f.Add([]byte(`{"version":3,"state_type":"xmin_based","xmin":1234}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		first, namespace, err := parseStream(text)
+		first, namespace, err := parseStream(text, nil)
 		if err != nil || first == nil {
 			return
 		}
 		d := protocol.StreamDescriptor{Name: "t", Namespace: namespace}
 		again := marshal(d, first)
-		second, _, err := parseStream(again)
+		second, _, err := parseStream(again, nil)
 		if err != nil || !reflect.DeepEqual(first, second) {
 			t.Errorf("%s is written as %s, which is %#v, %v; want %#v", text, again, second, err, first)
 		}

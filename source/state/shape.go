@@ -27,7 +27,12 @@ type shape struct {
 	XminValue   *uint64  `json:"xmin_xid_value,omitempty"` // the lower ones
 	XminRaw     *uint64  `json:"xmin_raw_value,omitempty"`
 
+	// Of version 3 only.
+	Cursors map[string]json.RawMessage `json:"cursors,omitempty"`
+	Xmin    *uint64                    `json:"xmin,omitempty"`
+
 	Ranges    [][2]int64 `json:"ranges,omitempty"` // done beyond ctid: first block, block after the last
+	Moved     *shape     `json:"moved_since,omitempty"`
 	Since     *shape     `json:"since,omitempty"`
 	Finished  bool       `json:"finished,omitempty"`
 	SyncID    *int64     `json:"sync_id,omitempty"`
@@ -85,9 +90,13 @@ func shapeOf(d protocol.StreamDescriptor, s Stream) *shape {
 func (sh *shape) ctid(d protocol.StreamDescriptor, s *Ctid) {
 	sh.Type, sh.Ctid = typeCtid, "(0,0)"
 	beyond := s.Done
-	if w := s.Done.watermark(); w > 0 {
+	w := s.Done.Watermark()
+	if w > 0 {
 		sh.Ctid = fmt.Sprintf("(%d,%d)", w-1, lastTuple)
 		beyond = s.Done[1:]
+	}
+	if s.Tuple > 0 {
+		sh.Ctid = fmt.Sprintf("(%d,%d)", w, s.Tuple)
 	}
 	for _, r := range beyond {
 		sh.Ranges = append(sh.Ranges, [2]int64{r.From, r.To})
@@ -98,6 +107,9 @@ func (sh *shape) ctid(d protocol.StreamDescriptor, s *Ctid) {
 	}
 	if s.Since != nil {
 		sh.Since = shapeOf(d, s.Since)
+	}
+	if s.Moved != nil {
+		sh.Moved = shapeOf(d, s.Moved)
 	}
 }
 
@@ -114,6 +126,10 @@ func (sh *shape) stream() (Stream, error) {
 	}
 	mark := Mark{System: sh.System, OID: sh.OID, Snapshot: sh.Snapshot}
 	switch {
+	case sh.Version > 3:
+		return nil, fmt.Errorf("it is of version %d, which is not known", sh.Version)
+	case sh.Version == 3:
+		return sh.version3()
 	case sh.Type == typeCtid:
 		return sh.parseCtid(mark)
 	case sh.Type == typeCursor, sh.Type == "" && len(sh.CursorField) > 0 && sh.Cursor != nil:
@@ -147,60 +163,6 @@ func (sh *shape) parseFollow(mark Mark) (Stream, error) {
 	s := &Follow{Mark: mark, From: from, Member: sh.Member}
 	if sh.Filenode != nil {
 		s.Filenode = *sh.Filenode
-	}
-	return s, nil
-}
-
-func (sh *shape) parseXmin(mark Mark) (Stream, error) {
-	if sh.XminValue == nil {
-		return nil, errors.New("it has no xmin_xid_value")
-	}
-	bound := *sh.XminValue
-	if bound < 1<<32 && sh.Wraparounds != nil {
-		bound |= *sh.Wraparounds << 32
-	}
-	if sh.XminRaw != nil && *sh.XminRaw > bound {
-		bound = *sh.XminRaw
-	}
-	return &Xmin{Mark: mark, Bound: bound}, nil
-}
-
-func (sh *shape) parseCtid(mark Mark) (Stream, error) {
-	s := &Ctid{Mark: mark, Finished: sh.Finished, SyncID: sh.SyncID}
-	if sh.Filenode == nil {
-		return nil, errors.New("it has no relation_filenode")
-	}
-	s.Filenode = *sh.Filenode
-	var block int64
-	var tuple int
-	_, err := fmt.Sscanf(sh.Ctid, "(%d,%d)", &block, &tuple)
-	if err != nil || block < 0 || block >= End || sh.Ctid != fmt.Sprintf("(%d,%d)", block, tuple) {
-		return nil, fmt.Errorf("its ctid %q is not of the form (block,tuple)", sh.Ctid)
-	}
-	if tuple >= lastTuple {
-		block++ // the whole block has been read
-	}
-	s.Done = s.Done.Add(Range{0, block})
-	for _, r := range sh.Ranges {
-		if r[0] < 0 || r[1] < r[0] || r[1] > End {
-			return nil, fmt.Errorf("its range %v is not one of blocks", r)
-		}
-		s.Done = s.Done.Add(Range{r[0], r[1]})
-	}
-	if s.Finished && !s.Done.Complete() {
-		return nil, errors.New("it says that it is finished, but blocks are missing")
-	}
-	if s.Then, err = sh.Then.stream(); err != nil {
-		return nil, err
-	}
-	if s.Since, err = sh.Since.stream(); err != nil {
-		return nil, err
-	}
-	for _, inner := range []Stream{s.Then, s.Since} {
-		switch inner.(type) {
-		case *Ctid, *Whole:
-			return nil, errors.New("it holds a state that no pass over a table can begin or end with")
-		}
 	}
 	return s, nil
 }

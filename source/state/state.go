@@ -24,10 +24,22 @@ type Ctid struct {
 	Mark
 	Filenode uint64 // catalog.Storage.Filenode when the pass began: block numbers mean nothing in other files
 	Done     Blocks // what has been read
+	Tuple    uint16 // and of the block after the first of Done the rows up to this number: Airbyte's connector stops there
 	Finished bool   // the pass of a full refresh is over; only this mark says so
 	SyncID   *int64 // the sync that finished it, if the platform gives syncs a number
 	Since    Stream // the pass only reads what has changed since; nil: every row
 	Then     Stream // what holds when the pass is over; nil for a full refresh
+	// Moved stands in for a snapshot, or stands beside that of a later attempt, where Airbyte's connector began the pass:
+	// the rows of Done that were written since have a greater cursor.
+	Moved *Cursor
+}
+
+// Resumable reports that the pass has come somewhere, and that what was written since into the blocks that it has read
+// can be found.
+func (c *Ctid) Resumable() bool {
+	_, logged := c.Then.(*Follow)
+	found := logged || c.Snapshot != "" || c.Moved != nil && c.Moved.Value != nil
+	return found && (len(c.Done) > 0 || c.Tuple > 0)
 }
 
 // A Cursor is a stream read by a column of the user's choice: every row with a value up to Value has been read, as
@@ -61,12 +73,20 @@ type Follow struct {
 // A Log is the state that all streams share where changes come from the write-ahead log.
 type Log struct {
 	LSN      pglogrepl.LSN // everything that committed before has been sent
-	Number   uint64        // the greatest _ab_cdc_lsn that has been given out
+	Number   uint64        // the greatest _ab_cdc_lsn that has been given out; 0: not known, as in those of Airbyte
 	System   string        // the cluster's system_identifier; empty in the states of Airbyte's connector
 	Timeline int32
 	// Ahead is how many records have been sent of a transaction of which more is to come. Nothing goes by it: it makes
 	// states differ, which a platform demands if there were records between them.
 	Ahead int64
+	Sent  Sent // what another connector has sent beyond LSN
+}
+
+// A Sent is the part of a transaction that has been sent: its changes up to a place in the log. Only Airbyte's connector
+// stops in the middle of one. The zero Sent is none.
+type Sent struct {
+	To  pglogrepl.LSN
+	XID uint32 // the transaction
 }
 
 // A Whole is a relation that can only be read in one go, and has been.

@@ -92,7 +92,7 @@ func TestStatesAreReadAsTheyWereWritten(t *testing.T) {
 		if string(text) != test.text {
 			t.Errorf("%s:\n%s, want\n%s", name, text, test.text)
 		}
-		got, namespace, err := parseStream(text)
+		got, namespace, err := parseStream(text, nil)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -114,7 +114,7 @@ func TestStatesSurviveReadersThatKeepDoubles(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, _, err := parseStream(text); err != nil || !reflect.DeepEqual(got, test.state) {
+		if got, _, err := parseStream(text, nil); err != nil || !reflect.DeepEqual(got, test.state) {
 			t.Errorf("%s: read as %#v, %v from %s", name, got, err, text)
 		}
 	}
@@ -151,7 +151,7 @@ func TestLedgerOfGlobalStates(t *testing.T) {
 	if got := string(global.Global.Shared); got != want {
 		t.Errorf("shared state %s, want %s", got, want)
 	}
-	set, err := Parse([]protocol.State{*global}, true)
+	set, err := Parse([]protocol.State{*global}, true, "shop")
 	if err != nil {
 		t.Fatal(err)
 	}
