@@ -65,19 +65,44 @@ func TestMoveInToCDC(t *testing.T) {
 		state any
 		pass  []string // after the changes
 	}{
-		"finished":                {airbyteGlobal(t, plain, later, done), nil},
-		"finished, no cursor":     {airbyteGlobal(t, plain, first, `{`+nameT+`,"cursor_field":[]}`), nil},
-		"finished, version 3":     {airbyteGlobal(t, plain, later, `{"version":3,"state_type":"ctid_based",`+nameT+`}`), nil},
-		"key with a schema":       {airbyteGlobal(t, `{"schema":null,"payload":`+plain+`}`, later, done), nil},
-		"key with a stray }":      {airbyteGlobal(t, plain+"}", later, done), nil},
-		"snapshot by Debezium":    {airbyteGlobal(t, plain, fmt.Sprintf(`{"last_snapshot_record":true,"lsn":%d,"snapshot":true}`, at), done), nil},
-		"LEGACY":                  {[]any{map[string]any{"type": "LEGACY", "data": legacyData(plain, later, done)}}, nil},
-		"LEGACY, bare":            {legacyData(plain, later, done), nil},
-		"half-done":               {airbyteGlobal(t, plain, first, `{"version":2,"state_type":"ctid","incremental_state":{},`+half+`}`), rest},
-		"half-done later":         {airbyteGlobal(t, plain, later, `{"version":2,"state_type":"ctid","incremental_state":{},`+half+`}`), rest},
-		"half-done, version 3":    {airbyteGlobal(t, plain, first, `{"version":3,"state_type":"ctid_based",`+half+`}`), rest},
-		"half-done, log read":     {airbyteGlobal(t, plain, later, `{"version":3,"state_type":"ctid_based",`+half+`}`), all},
-		"half-done, rewritten":    {airbyteGlobal(t, plain, first, `{"version":2,"state_type":"ctid","ctid":"(7,1)","relation_filenode":1}`), all},
+		"finished":            {airbyteGlobal(t, plain, later, done), nil},
+		"finished, no cursor": {airbyteGlobal(t, plain, first, `{`+nameT+`,"cursor_field":[]}`), nil},
+		"finished, version 3": {
+			airbyteGlobal(t, plain, later, `{"version":3,"state_type":"ctid_based",`+nameT+`}`),
+			nil,
+		},
+		"key with a schema":  {airbyteGlobal(t, `{"schema":null,"payload":`+plain+`}`, later, done), nil},
+		"key with a stray }": {airbyteGlobal(t, plain+"}", later, done), nil},
+		"snapshot by Debezium": {
+			airbyteGlobal(t, plain, fmt.Sprintf(`{"last_snapshot_record":true,"lsn":%d,"snapshot":true}`, at), done),
+			nil,
+		},
+		"LEGACY": {
+			[]any{map[string]any{"type": "LEGACY", "data": legacyData(plain, later, done)}},
+			nil,
+		},
+		"LEGACY, bare": {legacyData(plain, later, done), nil},
+		"half-done": {
+			airbyteGlobal(t, plain, first, `{"version":2,"state_type":"ctid","incremental_state":{},`+half+`}`),
+			rest,
+		},
+		"half-done later": {
+			airbyteGlobal(t, plain, later, `{"version":2,"state_type":"ctid","incremental_state":{},`+half+`}`),
+			rest,
+		},
+		"half-done, version 3": {
+			airbyteGlobal(t, plain, first, `{"version":3,"state_type":"ctid_based",`+half+`}`),
+			rest,
+		},
+		"half-done, log read": {
+			airbyteGlobal(t, plain, later, `{"version":3,"state_type":"ctid_based",`+half+`}`),
+			all,
+		},
+		"half-done, rewritten": {
+			airbyteGlobal(t, plain, first,
+				`{"version":2,"state_type":"ctid","ctid":"(7,1)","relation_filenode":1}`),
+			all,
+		},
 		"{} is not finished":      {airbyteGlobal(t, plain, later, `{}`), all},
 		"null is not finished":    {airbyteGlobal(t, plain, later, `null`), all},
 		"nothing is not finished": {airbyteGlobal(t, plain, later, ``), all},
@@ -127,8 +152,9 @@ func TestMoveInWithinATransaction(t *testing.T) {
 	copyIn(t, c.database, "COPY t FROM STDIN", "6\t6\n7\t7\n8\t8\n")
 	c.exec("UPDATE t SET id = 101 WHERE id = 1")
 	c.exec("INSERT INTO t VALUES (9, 9), (10, 10)")
-	places := c.column(`SELECT ((lsn - '0/0')::bigint)::text || ' ' || xid FROM pg_logical_slot_peek_binary_changes($1, NULL,
-		NULL, 'proto_version', '1', 'publication_names', 'pub') WHERE get_byte(data, 0) IN (67, 73, 85)`, peek)
+	places := c.column(`SELECT ((lsn - '0/0')::bigint)::text || ' ' || xid
+		FROM pg_logical_slot_peek_binary_changes($1, NULL, NULL, 'proto_version', '1',
+			'publication_names', 'pub') WHERE get_byte(data, 0) IN (67, 73, 85)`, peek)
 	// 67 is C, a commit. Each transaction has its changes and then that.
 	var commit string
 	key := fmt.Sprintf(`["%s",{"server":"%[1]s"}]`, c.Name)
@@ -146,11 +172,11 @@ func TestMoveInWithinATransaction(t *testing.T) {
 		}
 		offset := fmt.Sprintf(`{"lsn_proc":%s,"messageType":"INSERT",%s"lsn":%[1]s,"txId":%[3]s,"ts_usec":1}`,
 			place, commit, xid)
-		r := run(t, "read", input{
-			config: c.settings, catalog: c.catalog, state: airbyteGlobal(t, key, offset, `{`+nameT+`,"cursor_field":[]}`),
-		}).ok()
+		state := airbyteGlobal(t, key, offset, `{`+nameT+`,"cursor_field":[]}`)
+		r := run(t, "read", input{config: c.settings, catalog: c.catalog, state: state}).ok()
 		if got := r.values("t", "id"); !slices.Equal(got, all[test.sent:]) {
-			t.Errorf("after change %d, %s: ids %q, want %q; the log begins at %d", test.change, offset, got, all[test.sent:], end)
+			t.Errorf("after change %d, %s: ids %q, want %q; the log begins at %d", test.change, offset, got,
+				all[test.sent:], end)
 		}
 	}
 }
@@ -161,6 +187,12 @@ func (c *capture) slot2() string {
 	name := "peek_" + c.value("SELECT oid FROM pg_database WHERE datname = current_database()")
 	c.exec("SELECT pg_create_logical_replication_slot($1, 'pgoutput')", name)
 	return name
+}
+
+// withoutShared takes the position out of a GLOBAL state.
+func withoutShared(state []any) []any {
+	delete(state[0].(map[string]any)["global"].(map[string]any), "shared_state")
+	return state
 }
 
 // States of Airbyte's connector that cannot be gone on with are refused, and nothing is read.
@@ -174,13 +206,28 @@ func TestMoveInRefused(t *testing.T) {
 		state any
 		says  string
 	}{
-		"another database":      {airbyteGlobal(t, `["x",{"server":"x"}]`, `{"lsn":5}`, done), "of database x"},
-		"before the slot":       {airbyteGlobal(t, key, `{"lsn":5}`, done), "moved on"},
-		"beyond the log":        {airbyteGlobal(t, key, `{"lsn":9223372036854775807}`, done), "ahead of the server's log"},
-		"snapshot not over":     {airbyteGlobal(t, key, `{"lsn":5,"snapshot":true,"last_snapshot_record":false}`, done), "middle of"},
-		"a cursor":              {airbyteGlobal(t, key, `{"lsn":5}`, `{`+nameT+`,"cursor_field":["id"],"cursor":"5"}`), "cursor"},
-		"finished, no position": {[]any{map[string]any{"type": "GLOBAL", "global": map[string]any{"shared_state": nil, "stream_states": []any{map[string]any{"stream_descriptor": map[string]any{"name": "t", "namespace": "public"}, "stream_state": json.RawMessage(done)}}}}}, "no shared_state"},
-		"STREAM":                {streamStates(t, map[string]any{"t": map[string]any{}}), "another replication method"},
+		"another database": {airbyteGlobal(t, `["x",{"server":"x"}]`, `{"lsn":5}`, done), "of database x"},
+		"before the slot":  {airbyteGlobal(t, key, `{"lsn":5}`, done), "moved on"},
+		"beyond the log": {
+			airbyteGlobal(t, key, `{"lsn":9223372036854775807}`, done),
+			"ahead of the server's log",
+		},
+		"snapshot not over": {
+			airbyteGlobal(t, key, `{"lsn":5,"snapshot":true,"last_snapshot_record":false}`, done),
+			"middle of",
+		},
+		"a cursor": {
+			airbyteGlobal(t, key, `{"lsn":5}`, `{`+nameT+`,"cursor_field":["id"],"cursor":"5"}`),
+			"cursor",
+		},
+		"finished, no position": {
+			withoutShared(airbyteGlobal(t, key, "{}", done)),
+			"no shared_state",
+		},
+		"STREAM": {
+			streamStates(t, map[string]any{"t": map[string]any{}}),
+			"another replication method",
+		},
 	} {
 		r := run(t, "read", input{config: c.settings, catalog: c.catalog, state: test.state})
 		if e := r.failed("config_error"); !strings.Contains(e.Message, test.says) {
@@ -202,20 +249,40 @@ func TestMoveInToStandard(t *testing.T) {
 	place := db.value("SELECT ctid FROM t WHERE id = 200")
 	half := fmt.Sprintf(`"ctid":"%s","relation_filenode":%s`, place, db.value("SELECT pg_relation_filenode('t')"))
 	db.exec("UPDATE t SET c = 301 WHERE id = 5; INSERT INTO t VALUES (400, 302, '')")
-	old := `{"version":2,"state_type":"cursor_based",` + nameT + `,"cursor_field":["c"],"cursor":"300","cursor_record_count":%d}`
+	old := `{"version":2,"state_type":"cursor_based",` + nameT + `,"cursor_field":["c"],"cursor":"300",` +
+		`"cursor_record_count":%d}`
 	one := fmt.Sprintf(old, 1)
 	legacy := `{"cdc":false,"streams":[{` + nameT + `,"cursor_field":["c"],"cursor":"300","cursor_record_count":1}]}`
 	for name, test := range map[string]struct{ state, ids string }{
-		"version 2":                     {one, "5 400"},
-		"version 2, count not known":    {fmt.Sprintf(old, 0), "5 300 400"},
-		"no version":                    {`{` + nameT + `,"cursor_field":["c"],"cursor":"300","cursor_record_count":1}`, "5 400"},
-		"version 3":                     {`{"version":3,"state_type":"cursor_based",` + nameT + `,"cursors":{"c":300}}`, "5 300 400"},
-		"version 2, half-done":          {`{"version":2,"state_type":"ctid",` + half + `,"incremental_state":` + one + `}`, "5 201-300 400"},
-		"version 3, half-done":          {`{"version":3,"state_type":"ctid_based",` + half + `,"cursors":{"c":300}}`, "5 201-300 400"},
-		"half-done, it was empty":       {`{"version":2,"state_type":"ctid",` + half + `,"incremental_state":{"state_type":"cursor_based","cursor_field":["c"]}}`, "1-300 400"},
-		"half-done, nothing else known": {`{"version":2,"state_type":"ctid",` + half + `,"incremental_state":{}}`, "1-300 400"},
-		"finished full refresh":         {`{"version":3,"state_type":"ctid_based",` + nameT + `}`, "1-300 400"},
-		"LEGACY":                        {legacy, "5 400"},
+		"version 2":                  {one, "5 400"},
+		"version 2, count not known": {fmt.Sprintf(old, 0), "5 300 400"},
+		"no version": {
+			`{` + nameT + `,"cursor_field":["c"],"cursor":"300","cursor_record_count":1}`,
+			"5 400",
+		},
+		"version 3": {
+			`{"version":3,"state_type":"cursor_based",` + nameT + `,"cursors":{"c":300}}`,
+			"5 300 400",
+		},
+		"version 2, half-done": {
+			`{"version":2,"state_type":"ctid",` + half + `,"incremental_state":` + one + `}`,
+			"5 201-300 400",
+		},
+		"version 3, half-done": {
+			`{"version":3,"state_type":"ctid_based",` + half + `,"cursors":{"c":300}}`,
+			"5 201-300 400",
+		},
+		"half-done, it was empty": {
+			`{"version":2,"state_type":"ctid",` +
+				half + `,"incremental_state":{"state_type":"cursor_based","cursor_field":["c"]}}`,
+			"1-300 400",
+		},
+		"half-done, nothing else known": {
+			`{"version":2,"state_type":"ctid",` + half + `,"incremental_state":{}}`,
+			"1-300 400",
+		},
+		"finished full refresh": {`{"version":3,"state_type":"ctid_based",` + nameT + `}`, "1-300 400"},
+		"LEGACY":                {legacy, "5 400"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -260,7 +327,7 @@ func TestMoveInInterrupted(t *testing.T) {
 	if err := json.Unmarshal(states[0].Stream.State, &half); err != nil {
 		t.Fatal(err)
 	}
-	// As if the attempt had been stopped before it came to anything: with the snapshot that it has, and without a range.
+	// As if the attempt had been stopped before it came to anything: with its snapshot, and without a range.
 	half["ctid"] = place
 	delete(half, "ranges")
 	in.state = streamStates(t, map[string]any{"t": half})
@@ -278,13 +345,26 @@ func TestMoveInToXmin(t *testing.T) {
 	place := db.value("SELECT ctid FROM t WHERE id = 200")
 	half := fmt.Sprintf(`"ctid":"%s","relation_filenode":%s`, place, db.value("SELECT pg_relation_filenode('t')"))
 	db.exec("UPDATE t SET c = 7 WHERE id = 5; INSERT INTO t VALUES (400, 302, '')")
-	old := fmt.Sprintf(`{"version":2,"state_type":"xmin","num_wraparound":0,"xmin_xid_value":%s,"xmin_raw_value":%[1]s}`, bound)
+	old := fmt.Sprintf(`{"version":2,"state_type":"xmin","num_wraparound":0,"xmin_xid_value":%s,`+
+		`"xmin_raw_value":%[1]s}`, bound)
 	for name, test := range map[string]struct{ state, ids string }{
-		"version 2":                     {old, "5 400"},
-		"version 3":                     {`{"version":3,"state_type":"xmin_based",` + nameT + `,"xmin":` + bound + `}`, "5 400"},
-		"version 2, half-done":          {`{"version":2,"state_type":"ctid",` + half + `,"incremental_state":` + old + `}`, "5 201-300 400"},
-		"version 3, half-done":          {`{"version":3,"state_type":"ctid_based",` + half + `,"xmin":` + bound + `}`, "5 201-300 400"},
-		"half-done, nothing else known": {`{"version":2,"state_type":"ctid",` + half + `,"incremental_state":{}}`, "1-300 400"},
+		"version 2": {old, "5 400"},
+		"version 3": {
+			`{"version":3,"state_type":"xmin_based",` + nameT + `,"xmin":` + bound + `}`,
+			"5 400",
+		},
+		"version 2, half-done": {
+			`{"version":2,"state_type":"ctid",` + half + `,"incremental_state":` + old + `}`,
+			"5 201-300 400",
+		},
+		"version 3, half-done": {
+			`{"version":3,"state_type":"ctid_based",` + half + `,"xmin":` + bound + `}`,
+			"5 201-300 400",
+		},
+		"half-done, nothing else known": {
+			`{"version":2,"state_type":"ctid",` + half + `,"incremental_state":{}}`,
+			"1-300 400",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

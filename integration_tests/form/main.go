@@ -1,6 +1,6 @@
-// Form shows spec.json as a form in a headless browser and fills it in, against a PostgreSQL server of its own. It needs
-// Node.js with npm and Chromium; as root on Debian it installs what is missing. With -picture it also makes the picture in
-// docs/images.
+// Form shows spec.json as a form in a headless browser and fills it in, against a PostgreSQL server of its own. It
+// needs Node.js with npm and Chromium; as root on Debian it installs what is missing. With -picture it also makes the
+// picture in docs/images.
 package main
 
 import (

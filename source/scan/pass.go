@@ -20,7 +20,7 @@ type condition struct {
 }
 
 // pass makes the tasks of a pass by ranges: the rows of what is missing that fulfil fresh, and those of what an
-// earlier attempt has done that fulfil again. Where that stopped in the middle of a block it is only known of some rows.
+// earlier attempt has done that fulfil again. Where it stopped in the middle of a block, it has done some rows of it.
 func (p *progress) pass(done state.Blocks, fresh, again condition) []task {
 	var tasks []task
 	add := func(r state.Range, c condition, does state.Range) {

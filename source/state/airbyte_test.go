@@ -204,7 +204,11 @@ func TestGlobalStatesWithoutAPosition(t *testing.T) {
 		shared, text string
 		want         Stream
 	}{
-		{``, `{}`, nil}, {`null`, `null`, nil}, {`{}`, ``, nil}, {`{"state":{}}`, `{}`, nil}, {`{"state":null}`, `{}`, nil},
+		{``, `{}`, nil},
+		{`null`, `null`, nil},
+		{`{}`, ``, nil},
+		{`{"state":{}}`, `{}`, nil},
+		{`{"state":null}`, `{}`, nil},
 		{`{}`, done, &Follow{}},
 		{`{"version":2,"state_type":"cdc","lsn":"0/8"}`, `{}`, nil},
 		{`{"version":2,"state_type":"cdc","lsn":"0/8"}`, `{"version":2,"stream_name":"orders"}`, nil},
@@ -234,7 +238,8 @@ func TestLegacyStates(t *testing.T) {
 	}
 	// Beside a state of today it is the same once more.
 	set, err = Parse([]protocol.State{
-		legacy(`{"cdc":false,"streams":[` + stream + `]}`), streamOf("orders", "public", `{"state_type":"xmin","xmin_xid_value":3}`),
+		legacy(`{"cdc":false,"streams":[` + stream + `]}`),
+		streamOf("orders", "public", `{"state_type":"xmin","xmin_xid_value":3}`),
 	}, false, "shop")
 	if want := (&Xmin{Bound: 3}); err != nil || !reflect.DeepEqual(set.Find(orders), want) {
 		t.Errorf("%#v, %v; want %#v", set.Find(orders), err, want)

@@ -11,8 +11,7 @@ import (
 )
 
 // An offset is what Debezium, on which Airbyte's connector rests, remembers of the log. lsn is where the last change
-// lies that was sent, lsn_commit the end of the last transaction that was sent whole. One that has only lsn is where the
-// first pass began.
+// lies that was sent, lsn_commit the end of the last transaction that was sent whole; testdata has real ones.
 type offset struct {
 	LSN      *pglogrepl.LSN  `json:"lsn"`
 	Commit   *pglogrepl.LSN  `json:"lsn_commit"`
@@ -63,7 +62,7 @@ func parseOffsets(text json.RawMessage, database string) (*Log, *handover, error
 		name, rank := offsetKey(key)
 		switch {
 		case rank == 0:
-			return nil, nil, fmt.Errorf("the key %q of its offset is not of the form [\"database\",{\"server\":\"database\"}]", key)
+			return nil, nil, fmt.Errorf(`the key %q of its offset is not of the form ["name",{"server":"name"}]`, key)
 		case name != topic(database):
 			others = append(others, name)
 		case rank > best:

@@ -24,7 +24,7 @@ type Ctid struct {
 	Mark
 	Filenode uint64 // catalog.Storage.Filenode when the pass began: block numbers mean nothing in other files
 	Done     Blocks // what has been read
-	Tuple    uint16 // and of the block after the first of Done the rows up to this number: Airbyte's connector stops there
+	Tuple    uint16 // and of the block behind the first of Done the rows up to this number: Airbyte's stops there
 	Finished bool   // the pass of a full refresh is over; only this mark says so
 	SyncID   *int64 // the sync that finished it, if the platform gives syncs a number
 	Since    Stream // the pass only reads what has changed since; nil: every row
@@ -82,8 +82,8 @@ type Log struct {
 	Sent  Sent // what another connector has sent beyond LSN
 }
 
-// A Sent is the part of a transaction that has been sent: its changes up to a place in the log. Only Airbyte's connector
-// stops in the middle of one. The zero Sent is none.
+// A Sent is the part of a transaction that has been sent: its changes up to a place in the log. Only Airbyte's
+// connector stops in the middle of one. The zero Sent is none.
 type Sent struct {
 	To  pglogrepl.LSN
 	XID uint32 // the transaction
