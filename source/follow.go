@@ -256,6 +256,9 @@ func (f *following) readLog(ctx context.Context) error {
 	if err := f.server.Rollback(ctx, f.session.Conn); err != nil {
 		return err
 	}
+	if err := postgres.Linger(ctx, f.session.Conn); err != nil {
+		return err
+	}
 	f.heartbeat(ctx)
 	slot, err := cdc.LookUp(ctx, f.session.Conn, f.config)
 	if err != nil {

@@ -47,9 +47,12 @@ var faults = []struct {
 	{name: "slot in use", quiet: true, log: true},
 }
 
-// chooseFault draws the next one. expected is how many bytes an attempt has written before.
-func chooseFault(r *rand.Rand, expected int64, log bool, without set) fault {
-	kind := faults[r.IntN(len(faults))]
+// chooseFault draws the next one. It comes somewhere in about as many bytes as an attempt has written before.
+func (v *verifier) chooseFault(r *rand.Rand) fault {
+	kind, expected, log, without := faults[r.IntN(len(faults))], v.expected, v.mode.log, v.without
+	if r.IntN(2) == 0 && v.hard {
+		kind.name, kind.quiet, kind.log = "kill", false, false
+	}
 	f := fault{name: kind.name, quiet: kind.quiet, exact: r.IntN(2) == 0}
 	reach := []int64{2000, expected / 8, expected / 2, expected, expected * 5 / 4}[r.IntN(5)]
 	f.at = 1 + r.Int64N(max(reach, 1))

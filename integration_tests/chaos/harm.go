@@ -47,6 +47,9 @@ func (v *verifier) replaced(ctx context.Context, t *table, sql, says string) err
 		}
 	}
 	rows := t.fillSQL(1, t.rows, v.workload.next())
+	if v.verbose {
+		v.log("%.60s", sql)
+	}
 	if err := v.db.Exec(ctx, sql+"; "+rows); err != nil {
 		return err
 	}
@@ -78,6 +81,9 @@ func statesOf(s *state) []streamState {
 // slotMadeAgain: what came between the two slots is lost.
 func (v *verifier) slotMadeAgain(ctx context.Context) error {
 	v.struck["slot made again"]++
+	if v.verbose {
+		v.log("the slot is made again")
+	}
 	if err := v.left(ctx); err != nil {
 		return err
 	}
@@ -105,6 +111,9 @@ func (v *verifier) slotMadeAgain(ctx context.Context) error {
 // slotMoved: another connection used the slot.
 func (v *verifier) slotMoved(ctx context.Context) error {
 	v.struck["slot moved"]++
+	if v.verbose {
+		v.log("the slot is moved")
+	}
 	if err := v.left(ctx); err != nil {
 		return err
 	}

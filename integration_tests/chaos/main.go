@@ -36,6 +36,7 @@ func runMain() error {
 	seed := flag.Uint64("seed", 0, "what is drawn; 0: a new one")
 	without := flag.String("without", "", "what is left out, with commas: "+strings.Join(parts, ", "))
 	broken := flag.Bool("mutants", false, "verify broken builds of the connector: each has to be caught")
+	verbose := flag.Bool("v", false, "say what happens in each round")
 	what := flag.String("mutant", "", "only those whose name has this in it")
 	flag.Parse()
 	if *seed == 0 {
@@ -53,7 +54,7 @@ func runMain() error {
 	if err := build(ctx, binary); err != nil {
 		return err
 	}
-	o := options{binary: binary, rounds: *rounds, seed: *seed, without: set{}, log: logLine}
+	o := options{binary: binary, rounds: *rounds, seed: *seed, without: set{}, verbose: *verbose, log: logLine}
 	for _, part := range strings.Split(*without, ",") {
 		if part != "" && !slices.Contains(parts, part) {
 			return fmt.Errorf("-without %s: there is no such part", part)

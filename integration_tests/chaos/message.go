@@ -51,6 +51,12 @@ type state struct {
 	} `json:"sourceStats"`
 }
 
+// finished reports that a full refresh has been.
+func (s *state) finished() bool {
+	var inner struct{ Finished bool }
+	return s.Stream != nil && json.Unmarshal(s.Stream.State, &inner) == nil && inner.Finished
+}
+
 type streamState struct {
 	Descriptor descriptor      `json:"stream_descriptor"`
 	State      json.RawMessage `json:"stream_state"`

@@ -108,7 +108,7 @@ var mutants = []mutant{
 		"states stand in the middle of a transaction", "source/cdc/cdc.go",
 		"\t\tr.begins = uint64(position)\n\t\treturn r.change(ctx, m)\n",
 		"\t\tr.begins = uint64(position)\n\t\tif err := r.change(ctx, m); err != nil {\n\t\t\treturn err\n\t\t}\n" +
-			"\t\tr.at.LSN = max(r.at.LSN, r.committing)\n\t\treturn r.checkpoint(ctx, r.sent%100 == 99)\n", "cdc",
+			"\t\tr.at.LSN = max(r.at.LSN, r.committing+1)\n\t\treturn r.checkpoint(ctx, r.sent%100 == 99)\n", "cdc",
 	},
 	{
 		"a truncated table is passed over in silence", "source/cdc/cdc.go",
@@ -206,7 +206,7 @@ func (m mutant) catch(ctx context.Context, dir string, seed uint64) (caught stri
 	if err != nil {
 		return "", err
 	}
-	o := options{binary: binary, rounds: mutantRounds, without: set{}, log: func(string, ...any) {}}
+	o := options{binary: binary, rounds: mutantRounds, without: set{}, hard: true, log: func(string, ...any) {}}
 	for _, one := range modes {
 		if one.name == m.mode {
 			o.mode = one

@@ -17,8 +17,8 @@ import (
 func (v *verifier) round(ctx context.Context, r *rand.Rand) error {
 	v.joined = v.joined || v.outcomes["complete"] > 3
 	v.workload.rand = rand.New(rand.NewPCG(r.Uint64(), 1))
-	steps, f := 20+r.IntN(120), chooseFault(r, v.expected, v.mode.log, v.without)
-	harm := r.IntN(12) == 0 && !v.without["harm"]
+	steps, f := 20+r.IntN(120), v.chooseFault(r)
+	harm := r.IntN(v.one(12, 5)) == 0 && !v.without["harm"]
 	if harm {
 		if err := v.harm(ctx, r); err != nil {
 			return err
@@ -48,6 +48,10 @@ func (v *verifier) round(ctx context.Context, r *rand.Rand) error {
 		}
 	})
 	a, err := v.attempt(ctx, given, f)
+	if v.verbose && a != nil {
+		v.log("%s after byte %d (%t), %d statements, %d states given: exit code %d, %d records %v", f.name, f.at, a.struck,
+			steps, len(given), a.code, a.records, a.failures)
+	}
 	close(ended)
 	group.Wait()
 	select {
@@ -58,6 +62,14 @@ func (v *verifier) round(ctx context.Context, r *rand.Rand) error {
 		return err
 	}
 	return v.after(ctx, a)
+}
+
+// one is one in so many.
+func (v *verifier) one(usual, hard int) int {
+	if v.hard {
+		return hard
+	}
+	return usual
 }
 
 // after looks at the destination when an attempt has ended.
@@ -116,10 +128,9 @@ func (v *verifier) holds(stream string, rows map[string]string, exact bool) erro
 func (v *verifier) goOn(ctx context.Context, r *rand.Rand, mishaps bool) (given []*state, err error) {
 	mishaps = mishaps && !v.without["resets"]
 	anew := v.mode.method == "" && !v.busy // a full refresh that was complete is begun anew, into an empty destination
-	if !v.busy || v.mode.method != "" {
-		if v.began, err = v.rows(ctx); err != nil {
-			return nil, err
-		}
+	now, err := v.rows(ctx)
+	if err != nil {
+		return nil, err
 	}
 	if !v.busy {
 		v.syncs++
@@ -130,10 +141,16 @@ func (v *verifier) goOn(ctx context.Context, r *rand.Rand, mishaps bool) (given 
 		if anew {
 			c.forget()
 		}
+		for _, name := range v.streams() {
+			// What this sync has finished in an earlier attempt is not looked at again.
+			if v.channel(name) == c && (s == nil || anew || v.mode.log || !s.finished()) {
+				v.began[name] = now[name]
+			}
+		}
 		if s == nil {
 			continue
 		}
-		if names := v.streams(); v.mode.log && mishaps && r.IntN(15) == 0 {
+		if names := v.streams(); v.mode.log && mishaps && r.IntN(v.one(15, 4)) == 0 {
 			s = c.drop(s, names[r.IntN(len(names))])
 		}
 		given = append(given, s)

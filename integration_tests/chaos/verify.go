@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -40,6 +41,8 @@ type options struct {
 	rounds  int
 	seed    uint64
 	without set
+	verbose bool
+	hard    bool // more of what is likely to show a mistake: kills in the middle, resets, harm
 	log     func(format string, args ...any)
 }
 
@@ -71,12 +74,13 @@ type verifier struct {
 	workload *workload
 	slot     string
 	config   map[string]any
+	data     string                    // the server's data directory
 	found    map[string]map[string]any // streams as they were discovered
 	channels []*channel
 	joined   bool // stream later has
 	busy     bool // the sync is not complete yet
 	syncs    int64
-	began    map[string]map[string]string // by table: what was committed when the sync began
+	began    map[string]map[string]string // by stream: what was committed when it was last gone on with
 	waiting  chan bool                    // the connector waits for open transactions
 
 	newest   map[string]int64 // the greatest version that ever came
@@ -93,9 +97,14 @@ type verifier struct {
 func verify(ctx context.Context, o options) (round int, err error) {
 	v := &verifier{
 		options: o, waiting: make(chan bool, 1), newest: map[string]int64{}, seen: map[seen]bool{}, struck: map[string]int{},
-		outcomes: map[string]int{}, expected: 1 << 20,
+		outcomes: map[string]int{}, began: map[string]map[string]string{}, expected: 1 << 20,
 	}
-	defer func() { err = errors.Join(err, v.close()) }()
+	defer func() {
+		if err != nil && v.verbose {
+			v.log("the server's log:\n%s", v.serverLog())
+		}
+		err = errors.Join(err, v.close())
+	}()
 	if err := v.prepare(ctx); err != nil {
 		return 0, err
 	}
@@ -120,11 +129,15 @@ func (v *verifier) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	v.server, err = pgtest.Private(ctx, "wal_sender_timeout="+walSenderTimeout, "deadlock_timeout=100ms",
-		"autovacuum_naptime=1s", "checkpoint_timeout=30s")
+		"autovacuum_naptime=1s", "checkpoint_timeout=30s", "log_min_messages=log", "log_checkpoints=on",
+		"log_replication_commands=on", "log_line_prefix='%m [%p] '")
 	if err != nil {
 		return err
 	}
 	if v.db, err = v.server.NewDatabase(ctx, "chaos"); err != nil {
+		return err
+	}
+	if v.data, err = v.db.Value(ctx, "SHOW data_directory"); err != nil {
 		return err
 	}
 	if v.proxy, err = newProxy(net.JoinHostPort(v.server.Host, strconv.Itoa(v.server.Port))); err != nil {
@@ -188,6 +201,12 @@ func (v *verifier) close() error {
 		err = errors.Join(err, os.RemoveAll(v.dir))
 	}
 	return err
+}
+
+// serverLog is the end of what the server has logged since it was last started.
+func (v *verifier) serverLog() []byte {
+	text, _ := os.ReadFile(filepath.Join(filepath.Dir(v.data), "log")) // without it there is less to see
+	return text[max(0, len(text)-20_000):]
 }
 
 func (v *verifier) table(name string) *table {

@@ -105,6 +105,10 @@ func NewReader(ctx context.Context, server *postgres.Server, o Options) (*Reader
 	if err != nil {
 		return nil, err
 	}
+	if err := postgres.Linger(ctx, conn); err != nil {
+		postgres.Close(conn)
+		return nil, err
+	}
 	r := &Reader{
 		server: server, conn: conn, config: o.Config, ledger: o.Ledger, writer: o.Writer, emitter: o.Writer.Emitter(),
 		patience: o.Timeout, at: o.From, number: o.From.Number, saved: time.Now(),

@@ -157,6 +157,14 @@ func (s *Server) explainBegin(err error, snapshot bool, done int) error {
 	return e
 }
 
+// Linger keeps the server from ending a session because it is idle between transactions (idle_session_timeout, version
+// 14): one that is only asked now and then while the log is read, or while the destination takes its time.
+func Linger(ctx context.Context, conn *pgconn.PgConn) error {
+	err := Exec(ctx, conn, "SELECT pg_catalog.set_config('idle_session_timeout', '0', false) "+
+		"WHERE pg_catalog.current_setting('idle_session_timeout', true) IS NOT NULL")
+	return Explain(err, "begin a session")
+}
+
 // Commit ends the transaction on conn and keeps what it did.
 func (s *Server) Commit(ctx context.Context, conn *pgconn.PgConn) error {
 	_, err := conn.Exec(ctx, "COMMIT").ReadAll()
