@@ -14,6 +14,7 @@ import (
 var spec []byte
 
 func main() {
+	limitMemory("/")
 	ctx := protocol.WithSignals(context.Background())
 	os.Exit(protocol.Run(ctx, os.Args[1:], os.Stdout, spec, source.Source{}))
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -92,6 +93,7 @@ func (d *database) config(overrides map[string]any) map[string]any {
 type input struct {
 	config, catalog, state any
 
+	wrap    []string      // a command that runs the connector, such as taskset with its arguments
 	args    []string      // instead of --config FILE and so on; $config, $catalog and $state stand for the files
 	env     []string      // the whole environment of the process; empty by default
 	timeout time.Duration // the process is killed after it, and the test fails; 2 minutes by default
@@ -131,7 +133,8 @@ const maxReports = 10
 func start(t *testing.T, command string, in input) *process {
 	t.Helper()
 	return startAs(t, command, in, func(ctx context.Context, dir string) *exec.Cmd {
-		cmd := exec.CommandContext(ctx, connector, append([]string{command}, in.arguments(t, dir)...)...)
+		line := append(append(slices.Clone(in.wrap), connector, command), in.arguments(t, dir)...)
+		cmd := exec.CommandContext(ctx, line[0], line[1:]...)
 		// A binary with the race detector would wait a second at its end for races that are still to come.
 		cmd.Env = append([]string{"GORACE=atexit_sleep_ms=0"}, in.env...)
 		return cmd

@@ -95,6 +95,7 @@ func (s *Server) run(ctx context.Context) error {
 	cmd := l.command(context.Background(), filepath.Join(l.bin, "postgres"),
 		"-D", filepath.Join(l.dir, "data"), "-p", strconv.Itoa(s.Port))
 	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Env = append(cmd.Env, s.Environment...)
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start the server: %w", err)
 	}

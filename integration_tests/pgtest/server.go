@@ -30,10 +30,11 @@ import (
 type Server struct {
 	Host           string
 	Port           int
-	User, Password string // a superuser's
-	Version        int    // server_version_num: 150018 is 15.18
-	Via            string // where it came from: "local /usr/lib/postgresql/15", "docker postgres:17" or "url"
-	Inside         string // host:port for other containers of the engine's usual network; empty if there are none
+	User, Password string   // a superuser's
+	Version        int      // server_version_num: 150018 is 15.18
+	Via            string   // where it came from: "local /usr/lib/postgresql/15", "docker postgres:17" or "url"
+	Inside         string   // host:port for other containers of the engine's usual network; empty if there are none
+	Environment    []string // further variables of the server's process, from the next Resume on
 
 	params url.Values // further parameters of PGTEST_URL, such as sslmode
 	local  *local     // nil unless this process started it from binaries

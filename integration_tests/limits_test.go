@@ -1,0 +1,127 @@
+package integration
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// memory is what the connector has to do with, in MB.
+const smallMemory = 64
+
+// confined is a command that runs the connector on one processor and, where this machine lets us say so, in a control
+// group with so little memory that the kernel would end it.
+func confined(t *testing.T) []string {
+	t.Helper()
+	wrap := []string{"taskset", "-c", "0"}
+	group := filepath.Join("/sys/fs/cgroup/memory", fmt.Sprintf("pgtest-%d-%s", os.Getpid(), strings.ToLower(t.Name())))
+	limit, value := "memory.limit_in_bytes", fmt.Sprint(smallMemory<<20)
+	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil { // version 2
+		group, limit = filepath.Join("/sys/fs/cgroup", filepath.Base(group)), "memory.max"
+	}
+	err := os.Mkdir(group, 0o755)
+	if err == nil {
+		t.Cleanup(func() { _ = os.Remove(group) }) // it is empty by now
+		err = os.WriteFile(filepath.Join(group, limit), []byte(value), 0o600)
+	}
+	if err != nil || os.Getenv("CONNECTOR_RACE") == "1" {
+		t.Logf("without a control group: %v", err)
+		return wrap
+	}
+	return append(wrap, "/bin/sh", "-c", `echo $$ >"$0"/cgroup.procs && exec "$@"`, group)
+}
+
+// expectSmall holds a run against the memory that it may have.
+func (r *result) expectSmall(what string) {
+	r.t.Helper()
+	r.t.Logf("%s: %d MB, %v", what, r.maxRSS>>20, r.ended.Sub(r.begun))
+	if r.maxRSS > smallMemory<<20 && os.Getenv("CONNECTOR_RACE") != "1" {
+		r.t.Errorf("%s took %d MB of memory, want at most %d", what, r.maxRSS>>20, smallMemory)
+	}
+}
+
+// One processor and 64 MB are enough for a million rows, 1,600 columns, and transactions of many large values.
+func TestSmallMachine(t *testing.T) {
+	t.Parallel()
+	c := newCaptureOn(t, private(t), `CREATE TABLE narrow (id int PRIMARY KEY, v text);
+		INSERT INTO narrow SELECT g, 'value ' || g FROM generate_series(1, 300000) AS g;
+		CREATE TABLE large (id int PRIMARY KEY, n int, v text); ALTER TABLE large ALTER v SET STORAGE EXTERNAL;
+		INSERT INTO large SELECT g, 0, repeat('x', 400000) FROM generate_series(1, 60) AS g`, nil)
+	var columns []string
+	for i := range 1599 {
+		columns = append(columns, fmt.Sprintf("c%0*d bool", 62-i%2, i)) // names of 63 bytes
+	}
+	c.exec("CREATE TABLE wide (id int PRIMARY KEY, " + strings.Join(columns, ", ") + ")")
+	c.exec("INSERT INTO wide (id) SELECT generate_series(1, 300)")
+	c.settings["max_db_connections"] = 4
+	wrap := confined(t)
+	found := run(t, "discover", input{config: c.settings, wrap: wrap}).ok()
+	found.expectSmall("discover")
+	c.catalog = found.catalog().configure("incremental")
+	read := func(what string) *result {
+		r := run(t, "read", input{config: c.settings, catalog: c.catalog, state: orNone(c.state), wrap: wrap}).ok()
+		r.expectSmall(what)
+		c.keep(r)
+		return r
+	}
+	r := read("first pass")
+	for table, want := range map[string]int{"narrow": 300_000, "large": 60, "wide": 300} {
+		if n := len(r.records(table)); n != want {
+			t.Errorf("%s: %d records, want %d", table, n, want)
+		}
+	}
+	c.exec("UPDATE narrow SET v = 'other' WHERE id <= 100000; UPDATE large SET n = 1; UPDATE wide SET id = -id")
+	r = read("log")
+	for table, want := range map[string]int{"narrow": 100_000, "large": 60, "wide": 600} {
+		if n := len(r.records(table)); n != want {
+			t.Errorf("%s: %d records, want %d", table, n, want)
+		}
+	}
+}
+
+// A thousand streams, in a catalog of five megabytes.
+func TestThousandStreams(t *testing.T) {
+	t.Parallel()
+	s := private(t, "max_locks_per_transaction=512")
+	c := newCaptureOn(t, s, "", nil)
+	c.exec(`DO $$ DECLARE columns text; BEGIN
+  SELECT string_agg(format('c%s int', lpad(n::text, 62, '0')), ', ') INTO columns FROM generate_series(1, 44) AS n;
+  FOR i IN 1..1000 LOOP
+    EXECUTE format('CREATE TABLE t%s (id int PRIMARY KEY, %s)', rpad(i || '_', 62, 'x'), columns);
+    EXECUTE format('INSERT INTO t%s (id) VALUES (%s)', rpad(i || '_', 62, 'x'), i);
+    IF i % 100 = 0 THEN COMMIT; END IF;
+  END LOOP;
+END $$`)
+	c.catalog = discover(t, c.settings).configure("incremental")
+	text, err := json.Marshal(c.catalog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(text) < 5<<20 || len(c.catalog.Streams) != 1000 {
+		t.Fatalf("the catalog has %d streams in %d bytes", len(c.catalog.Streams), len(text))
+	}
+	r := c.read(nil).ok()
+	c.keep(r)
+	written, records := 0, 0
+	for i, m := range r.messages {
+		written += len(r.lines[i])
+		if m.Record != nil {
+			records++
+		}
+	}
+	t.Logf("%d streams in %v: %d records, %d states, %d MB written, %d MB of memory", len(c.catalog.Streams),
+		r.ended.Sub(r.begun), records, len(r.states()), written>>20, r.maxRSS>>20)
+	if records != 1000 {
+		t.Errorf("%d records, want 1000", records)
+	}
+	if written > 40<<20 {
+		t.Errorf("%d MB were written for a thousand rows", written>>20)
+	}
+	c.exec("INSERT INTO t777_" + strings.Repeat("x", 58) + " (id) VALUES (5000)")
+	if n := len(c.sync().messages); n == 0 {
+		t.Error("nothing came")
+	}
+}
