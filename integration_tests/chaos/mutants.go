@@ -25,7 +25,7 @@ type mutant struct {
 // mutants: what is wrong with each is its name.
 var mutants = []mutant{
 	{
-		"naive hand-over: the position of the log is read after a snapshot that was taken by itself", "source/follow.go",
+		"naive hand-over: the position of the log is read after a snapshot that was taken by itself", "source/firstpass.go",
 		"err = f.session.Begin(ctx, point.Snapshot)",
 		"err = f.session.Begin(ctx, \"\")\n\t\tlate, failed := cdc.LookUp(ctx, f.session.Conn, f.config)\n" +
 			"\t\tif failed == nil {\n\t\t\tfollow.From, point.LSN = late.Flushed, late.Flushed\n\t\t}", "cdc",
@@ -68,7 +68,8 @@ var mutants = []mutant{
 	},
 	{
 		"rows that moved to finished ranges between two attempts are not looked for", "source/scan/open.go",
-		"return p.pass(from.Done, fresh, p.resumed(from, now))", "return p.pass(from.Done, fresh, condition{sql: noRow})",
+		"again, err := w.resumed(ctx, p, from, now)",
+		"again, err := w.resumed(ctx, p, from, now)\n\tagain = condition{sql: noRow}",
 		"refresh",
 	},
 	{
@@ -94,7 +95,7 @@ var mutants = []mutant{
 	},
 	{
 		"a state does not wait for records whose values are being looked up", "source/cdc/cdc.go",
-		"\tif err := r.settle(ctx); err != nil {\n\t\treturn err\n\t}\n\tr.at.Number", "\tr.at.Number", "cdc",
+		"\tif err := r.settle(ctx); err != nil {\n\t\treturn err\n\t}\n\terr := r.emitter", "\terr := r.emitter", "cdc",
 	},
 	{
 		"changes of one position have one number", "source/cdc/apply.go",
@@ -106,9 +107,9 @@ var mutants = []mutant{
 	},
 	{
 		"states stand in the middle of a transaction", "source/cdc/cdc.go",
-		"\t\tr.begins = uint64(position)\n\t\treturn r.change(ctx, m)\n",
-		"\t\tr.begins = uint64(position)\n\t\tif err := r.change(ctx, m); err != nil {\n\t\t\treturn err\n\t\t}\n" +
-			"\t\tr.at.LSN = max(r.at.LSN, r.committing+1)\n\t\treturn r.checkpoint(ctx, r.sent%100 == 99)\n", "cdc",
+		"\t\treturn r.change(ctx, m)\n\tcase 'T':\n",
+		"\t\tif err := r.change(ctx, m); err != nil {\n\t\t\treturn err\n\t\t}\n" +
+			"\t\tr.at.LSN = max(r.at.LSN, r.committing+1)\n\t\treturn r.checkpoint(ctx, r.sent%100 == 99)\n\tcase 'T':\n", "cdc",
 	},
 	{
 		"a truncated table is passed over in silence", "source/cdc/cdc.go",
