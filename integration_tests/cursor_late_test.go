@@ -76,6 +76,50 @@ func testPreparedTransaction(t *testing.T, db *database) {
 	})
 }
 
+// However far the cursor has moved on while a transaction was open that had written to the table, its rows are found,
+// the lookback being short; and when it is over, no more comes twice. One that has written to another table does not
+// widen the window.
+func testLateFarBehind(t *testing.T, db *database) {
+	for _, typ := range []string{"bigint", "text", "timestamptz"} {
+		t.Run(typ, func(t *testing.T) {
+			bothWays(t, &database{Database: db.Database, t: t}, func(db *database, index string) {
+				t := db.t
+				value := map[string]string{
+					"bigint": "g", "text": "to_char(g, 'FM0000')", "timestamptz": "timestamptz '2024-01-01Z' + g * interval '1 h'",
+				}[typ]
+				insert := func(from, to int) string {
+					return fmt.Sprintf("INSERT INTO t SELECT g, %s FROM generate_series(%d, %d) AS g;", value, from, to)
+				}
+				db.exec("CREATE TABLE t (id int PRIMARY KEY, c " + typ + ");" + index)
+				first, second := db.connect(), db.connect()
+				do(t, first, "BEGIN;"+insert(1, 1)+"SAVEPOINT s;"+insert(2, 2))
+				db.exec(insert(101, 200))
+				in := db.byCursor("c", "t").standard(map[string]any{"cursor_lookback_rows": 5, "cursor_lookback_seconds": 18000})
+				in.sync(t).expectIDs("t", "101-200")
+				do(t, first, "COMMIT")
+				do(t, second, "BEGIN;"+insert(201, 201)+"SAVEPOINT s;"+insert(202, 202)+"RELEASE s")
+				db.exec(insert(301, 400))
+				in.sync(t).expectIDs("t", "1-2 101-200 301-400")
+				do(t, second, insert(401, 401))
+				db.exec(insert(501, 600))
+				in.sync(t).expectIDs("t", "301-400 501-600") // the window reaches back to 201, less the lookback
+				do(t, second, "COMMIT")
+				db.exec(insert(601, 602))
+				in.sync(t).expectIDs("t", "201-202 301-401 501-602")
+				in.sync(t).expectIDs("t", "")
+				do(t, second, "BEGIN; CREATE TABLE other (id int); INSERT INTO other VALUES (1)")
+				db.exec(insert(701, 800))
+				in.sync(t).expectIDs("t", "701-800")
+				again := map[string]string{"text": "800", "bigint": "795-800", "timestamptz": "795-800"}[typ]
+				in.sync(t).expectIDs("t", again)
+				do(t, second, "ROLLBACK")
+				in.sync(t).expectIDs("t", again)
+				in.sync(t).expectIDs("t", "")
+			})
+		})
+	}
+}
+
 // A row that was committed late is found as far behind the bound as the lookback goes, and no farther.
 func testLookbackSeconds(t *testing.T, db *database) {
 	times := db.eachType("timestamp", "timestamptz")

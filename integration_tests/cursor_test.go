@@ -34,6 +34,7 @@ func TestByCursor(t *testing.T) {
 		{"ties", testTies},
 		{"late commits", testLateCommits},
 		{"prepared transaction", testPreparedTransaction},
+		{"late far behind", testLateFarBehind},
 		{"lookback in seconds", testLookbackSeconds},
 		{"lookback in rows", testLookbackRows},
 		{"lookback of a text", testLookbackText},

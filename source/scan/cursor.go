@@ -36,6 +36,7 @@ func (w *worker) openCursor(ctx context.Context, s *Session, p *progress) ([]tas
 		p.since = from
 		p.age(last, then, s)
 	}
+	then.Late = p.open(last, s)
 	if !p.Paged {
 		return w.openView(ctx, p, last, then)
 	}
@@ -102,91 +103,6 @@ func (w *worker) openView(ctx context.Context, p *progress, last, then *state.Cu
 	}
 	then.Count = last.Count
 	return []task{p.ordered(p.due(last, noRow), advances(last), last.Value)}, nil
-}
-
-// advances compares the cursor with the last value, parameter 1, for rows that are new by their cursor.
-func advances(last *state.Cursor) string {
-	if last.Partial {
-		return " >= $1"
-	}
-	return " > $1"
-}
-
-// due is the condition for the rows that are due after last. late is the one for rows written since its snapshot,
-// which are due whatever their cursor, as far back as the lookback goes: transactions commit in another order than
-// that in which they take their values. A value like infinity, above which nothing can be, never becomes the bound; a
-// row that has it is due when it has been written since, or when the last reading stopped before it came to such rows.
-func (p *progress) due(last *state.Cursor, late string) condition {
-	c := condition{}
-	column := postgres.Quote(p.Cursor.Name)
-	finite := p.finite()
-	newer := column + " IS NOT NULL"
-	if last.Value != nil {
-		c.args, c.types = [][]byte{[]byte(*last.Value)}, []uint32{p.Cursor.WireOID}
-		newer = column + advances(last)
-	}
-	switch {
-	case late == noRow:
-		c.sql = newer
-		return c
-	case finite != "" && !last.Partial:
-		newer += " AND " + finite
-	}
-	if late == everyRow {
-		late = "true"
-	}
-	either := "((" + newer + ") OR " + late + ")"
-	if last.Value == nil {
-		c.sql = column + " IS NOT NULL AND " + either
-		return c
-	}
-	c.sql = column + " >= " + p.lowest(*last.Value, &c) + " AND " + either
-	return c
-}
-
-// finite is the condition for cursor values above which others can be; "" where every value is one.
-func (p *progress) finite() string {
-	switch p.Cursor.WireOID {
-	case pgtype.DateOID, pgtype.TimestampOID, pgtype.TimestamptzOID, pgtype.Float4OID, pgtype.Float8OID:
-		column := postgres.Quote(p.Cursor.Name)
-		return fmt.Sprintf("%s < 'infinity' AND %s > '-infinity'", column, column)
-	case pgtype.NumericOID:
-		// 'NaN' is above 'Infinity', which only version 14 knows; no other value has an exponent beyond what text can show.
-		return postgres.Quote(p.Cursor.Name) + "::text !~ '^-?[IN]'"
-	}
-	return ""
-}
-
-// lowest is the SQL for the value down to which late rows are looked for; value is parameter 1 of c.
-func (p *progress) lowest(value string, c *condition) string {
-	rows, seconds := p.Lookback.Rows, p.Lookback.Seconds
-	switch p.Cursor.WireOID {
-	case pgtype.Int2OID, pgtype.Int4OID, pgtype.Int8OID, pgtype.OIDOID:
-		n, err := strconv.ParseInt(value, 10, 64)
-		least := map[uint32]int64{
-			pgtype.Int2OID: -1 << 15, pgtype.Int4OID: -1 << 31, pgtype.Int8OID: -1 << 63,
-		}[p.Cursor.WireOID]
-		if err != nil || n < least+rows {
-			n = least + rows
-		}
-		c.args = append(c.args, strconv.AppendInt(nil, n-rows, 10))
-		c.types = append(c.types, p.Cursor.WireOID)
-		return "$2"
-	case pgtype.NumericOID, pgtype.Float4OID, pgtype.Float8OID:
-		return fmt.Sprintf("$1 - %d", rows)
-	case pgtype.DateOID:
-		return notBefore("date '4714-11-24 BC'", strconv.FormatInt((seconds+86399)/86400, 10))
-	case pgtype.TimestampOID:
-		return notBefore("timestamp '4714-11-24 BC'", fmt.Sprintf("interval '%d seconds'", seconds))
-	case pgtype.TimestamptzOID:
-		return notBefore("timestamptz '4714-11-24 00:00Z BC'", fmt.Sprintf("interval '%d seconds'", seconds))
-	}
-	return "$1"
-}
-
-// notBefore is the SQL for parameter 1 less distance, or for least, the type's first value, where that is out of range.
-func notBefore(least, distance string) string {
-	return fmt.Sprintf("CASE WHEN $1 < %s + %s THEN %[1]s ELSE $1 - %[2]s END", least, distance)
 }
 
 // ordered makes a task that reads rows by ascending cursor. Its last column is the cursor's text where the row moves
@@ -370,24 +286,4 @@ func (w *worker) count(ctx context.Context, p *progress, value string) (int64, e
 		return 0, postgres.Explain(err, fmt.Sprintf("look up the last cursor of %s", p.Descriptor))
 	}
 	return count, nil
-}
-
-// age works out since when the oldest transaction that may still commit late has been open, and warns when that is
-// longer ago than the lookback reaches.
-func (p *progress) age(last, then *state.Cursor, s *Session) {
-	before, err := ParseSnapshot(last.Snapshot)
-	switch {
-	case err != nil:
-		return
-	case !s.Open:
-	case s.Snapshot.Xmin <= before.Xmin:
-		then.OpenSince = last.OpenSince
-	case s.Snapshot.Xmin < before.Xmax:
-		then.OpenSince = last.Time
-	}
-	if open := s.Time - then.OpenSince; p.Lookback.Seconds > 0 && open > p.Lookback.Seconds {
-		slog.Warn("a transaction has been open for longer than cursor_lookback_seconds: rows that it commits may be "+
-			"missed; end it, "+
-			"or raise the setting", "stream", p.Descriptor, "seconds_open", open, "oldest_transaction", s.Snapshot.Xmin)
-	}
 }

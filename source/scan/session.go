@@ -18,6 +18,8 @@ type Session struct {
 	System   string // the cluster's system_identifier
 	Standby  bool   // the server follows another one
 	Open     bool   // transactions with numbers from Snapshot.Xmin on have begun
+	// Written has the oids of the tables that transactions had written to which were open just before the snapshot.
+	Written map[uint32]bool
 }
 
 // Open connects and begins the transaction. The caller closes Conn.
@@ -34,6 +36,13 @@ func Open(ctx context.Context, server *postgres.Server) (*Session, error) {
 	return s, nil
 }
 
+// writtenSQL lists the tables that open transactions have written to, prepared ones too: until they end they hold the
+// locks that they took for it. Source: PostgreSQL documentation, pg_locks, Table-Level Lock Modes.
+const writtenSQL = `
+SELECT DISTINCT relation FROM pg_locks
+ WHERE locktype = 'relation' AND granted AND mode = 'RowExclusiveLock'
+   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`
+
 // factsSQL works on a standby too, and uses up no transaction number.
 const factsSQL = `
 SELECT txid_current_snapshot(), extract(epoch FROM now())::bigint, (SELECT system_identifier FROM pg_control_system()),
@@ -45,10 +54,19 @@ func (s *Session) Begin(ctx context.Context, snapshot string) error {
 	if err := s.Server.Rollback(ctx, s.Conn); err != nil {
 		return err
 	}
+	s.Written = map[uint32]bool{}
+	err := postgres.Query(ctx, s.Conn, writtenSQL, nil, func(v [][]byte) error {
+		oid, err := strconv.ParseUint(string(v[0]), 10, 32)
+		s.Written[uint32(oid)] = true
+		return err
+	})
+	if err != nil {
+		return postgres.Explain(err, "look up which tables are being written")
+	}
 	if err := s.Server.Begin(ctx, s.Conn, snapshot); err != nil {
 		return err
 	}
-	err := postgres.Query(ctx, s.Conn, factsSQL, nil, func(v [][]byte) (err error) {
+	err = postgres.Query(ctx, s.Conn, factsSQL, nil, func(v [][]byte) (err error) {
 		if s.Snapshot, err = ParseSnapshot(string(v[0])); err != nil {
 			return err
 		}

@@ -42,6 +42,7 @@ type shape struct {
 	Snapshot  string     `json:"snapshot,omitempty"`
 	Time      int64      `json:"snapshot_time,omitempty"`
 	OpenSince int64      `json:"open_since,omitempty"`
+	Late      *Late      `json:"late,omitempty"`
 	From      string     `json:"from,omitempty"`
 	Member    uint32     `json:"publication_member,omitempty"`
 }
@@ -74,7 +75,7 @@ func shapeOf(d protocol.StreamDescriptor, s Stream) *shape {
 		sh.ctid(d, s)
 	case *Cursor:
 		sh.Type, sh.CursorField, sh.Cursor, sh.Count, sh.Partial = typeCursor, []string{s.Field}, s.Value, s.Count, s.Partial
-		sh.Time, sh.OpenSince = s.Time, s.OpenSince
+		sh.Time, sh.OpenSince, sh.Late = s.Time, s.OpenSince, s.Late
 	case *Xmin:
 		upper, lower := s.Bound>>32, s.Bound&(1<<32-1)
 		sh.Type, sh.Wraparounds, sh.XminValue, sh.XminRaw = typeXmin, &upper, &lower, &s.Bound
@@ -141,7 +142,7 @@ func (sh *shape) stream() (Stream, error) {
 		}
 		return &Cursor{
 			Mark: mark, Field: sh.CursorField[0], Value: sh.Cursor, Count: sh.Count, Partial: sh.Partial,
-			Time: sh.Time, OpenSince: sh.OpenSince,
+			Time: sh.Time, OpenSince: sh.OpenSince, Late: sh.Late,
 		}, nil
 	case sh.Type == typeXmin:
 		return sh.parseXmin(mark)

@@ -52,6 +52,13 @@ type Cursor struct {
 	Partial   bool    // rows with that very value may be missing: the reading stopped among them
 	Time      int64   // when the snapshot was taken, by the server's clock, in seconds since 1970
 	OpenSince int64   // since when, at the latest, the oldest transaction of the snapshot has been open, likewise
+	Late      *Late   // nil: no transaction that had written to the table was open in the snapshot
+}
+
+// A Late says that transactions which had written to the table were open, and that rows of theirs can have cursors from
+// the value From on; nil: any cursor.
+type Late struct {
+	From *string `json:"from,omitempty"`
 }
 
 // An Xmin is a stream read by the system column xmin: every row version of a transaction below Bound has been read.
