@@ -85,6 +85,9 @@ func (r *report) event(e *event) {
 		if _, server, found := strings.Cut(e.Output, " tests ran on "); found && strings.HasPrefix(e.Output, "integration: ") {
 			r.server = strings.TrimSpace(server)
 		}
+		if strings.HasPrefix(e.Output, "seed: ") { // of a test that draws what it does
+			fmt.Print(e.Output)
+		}
 	case "build-output":
 		if r.builds[e.ImportPath] == nil {
 			r.builds[e.ImportPath] = &strings.Builder{}
