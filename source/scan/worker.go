@@ -67,6 +67,10 @@ func (w *worker) run(ctx context.Context) error {
 
 const rollback = "ROLLBACK TO SAVEPOINT task"
 
+// inBlockOrder leaves the server, until rollback, only ways to read a table that go from block to block.
+const inBlockOrder = "SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off; " +
+	"SET LOCAL enable_seqscan = on"
+
 // begin opens a stream and hands its tasks to all workers.
 func (w *worker) begin(ctx context.Context, p *progress) (err error) {
 	var tasks []task
@@ -164,6 +168,11 @@ func (w *worker) read(ctx context.Context, t task) (int64, error) {
 	marks := newBookmark(t)
 	if marks != nil {
 		formats = append(formats[:len(formats):len(formats)], 0)
+	}
+	if t.order == byBlock {
+		if err := postgres.Exec(ctx, w.conn, inBlockOrder); err != nil {
+			return 0, postgres.Explain(err, fmt.Sprintf("read table %s", p.Descriptor))
+		}
 	}
 	rows := w.conn.ExecParams(ctx, t.query, t.args, t.types, nil, formats)
 	if changed := p.changed(rows.FieldDescriptions()); changed != nil {
