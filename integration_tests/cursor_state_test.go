@@ -165,8 +165,11 @@ func TestCursorStateRefused(t *testing.T) {
 			in.catalog.(*configuredCatalog).cursor(db.t, "t", "d")
 			in.state = in.sync(db.t).lastState()
 			db.exec("ALTER TABLE t DROP d; ALTER TABLE t ADD d int; INSERT INTO t VALUES (102, 1, 1)")
-		}, []string{"2023-12-31T23:59:59.000000Z", "reset"}},
-		"another cluster": {set(map[string]any{"system_identifier": "123"}), []string{"123", "another database cluster"}},
+		}, []string{"2023-12-31T23:59:59.000000Z", "Reset"}},
+		"cursor of another order": {alter("ALTER c TYPE text"), []string{`"1000"`, "int4", "text", "Reset"}},
+		"another cluster": {
+			set(map[string]any{"system_identifier": "123"}), []string{"123", "another database cluster"},
+		},
 		"ahead of the server": {
 			set(map[string]any{"snapshot": "4000000000000:4000000000000:"}), []string{"4000000000000", "Reset"},
 		},
@@ -257,6 +260,27 @@ func TestCursorStateOfAnotherType(t *testing.T) {
 		}
 		r.expectIDs("t", "")
 		r.expectBound("a", "1010")
+	}
+}
+
+// A state is text, which a cursor in a SQL_ASCII database need not be: it must not be taken for what is shown of it.
+func TestCursorThatIsNoText(t *testing.T) {
+	t.Parallel()
+	db := newDB(t, "ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
+	db.exec(`CREATE TABLE t (id int PRIMARY KEY, c text); CREATE INDEX ON t (c); INSERT INTO t VALUES (1, 'b'), (2, 'é');
+		CREATE VIEW v AS TABLE t`)
+	in := db.byCursor("c", "t", "v")
+	in.sync(t).expectBound("t", "é")
+	db.exec(`INSERT INTO t VALUES (3, E'\351')`)
+	for _, state := range []any{in.state, nil} {
+		next := *in
+		next.state = state
+		e := run(t, "read", next).failed("config_error")
+		for _, part := range []string{`"c"`, `\xe9`, "SQL_ASCII", "Choose another"} {
+			if !strings.Contains(e.Message, part) {
+				t.Errorf("message %q does not say %s", e.Message, part)
+			}
+		}
 	}
 }
 

@@ -183,7 +183,7 @@ func testXminOpenTransaction(d *database) {
 	do(d.t, writer, "RELEASE a; SAVEPOINT c; INSERT INTO t VALUES (5)")
 	d.exec("INSERT INTO t VALUES (6)")
 	r := x.expect("t", "2 6") // what came after the beginning of the open transaction comes with every sync
-	if warnings := r.logs("WARN"); !has(warnings, "open at the last sync", "public.t") {
+	if warnings := r.logs("WARN"); !has(warnings, "open at the last sync", "public.t", "held_by=", "pid ") {
 		d.t.Errorf("no warning of the open transaction: %q", warnings)
 	}
 	do(d.t, writer, "COMMIT")
@@ -201,7 +201,10 @@ func testXminPrepared(d *database) {
 	d.exec("INSERT INTO t VALUES (5)")
 	x.expect("t", "5")
 	d.exec("ROLLBACK PREPARED 'two'")
-	x.expect("t", "5")
+	r := x.expect("t", "5")
+	if warnings := r.logs("WARN"); !has(warnings, "open at the last sync", "prepared transaction 'one'") {
+		d.t.Errorf("no warning names the prepared transaction: %q", warnings)
+	}
 	d.exec("COMMIT PREPARED 'one'")
 	x.expect("t", "2 3 5")
 	x.expect("t", "")
@@ -284,6 +287,13 @@ func testXminForeignStates(d *database) {
 				t.Errorf("%d records, %d states", len(r.records("t")), len(r.states()))
 			}
 		})
+	}
+	standby := x.in
+	standby.state = withKeys(d.t, x.in.state, "t", map[string]any{"timeline": 77})
+	r := run(d.t, "read", standby).ok()
+	got, warnings := r.values("t", "id"), r.logs("WARN")
+	if !slices.Equal(got, []string{"1"}) || !has(warnings, "promoted", "public.t", "77") {
+		d.t.Errorf("of another timeline: ids %v, want all; warnings %q", got, warnings)
 	}
 	foreign := map[string]any{"system_identifier": nil, "relation_oid": nil, "snapshot": nil}
 	x.in.state = withKeys(d.t, x.in.state, "t", foreign)

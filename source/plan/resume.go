@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 
 	"source-postgres/protocol"
 	"source-postgres/source/state"
@@ -93,6 +94,10 @@ func (p *Plan) resumeIncremental(s *Stream, from state.Stream) *protocol.Error {
 				s.Descriptor, from.Field, s.Cursor.Name))
 			return nil
 		}
+		first := unfinished && pass.Since == nil // its bound is fixed anew
+		if !first && from.Type != "" && !sameOrder(from.Type, s.Cursor.Type.Name) {
+			return retyped(s, from)
+		}
 	case *state.Xmin:
 		if s.Method != ByXmin {
 			return otherMethod(s, "the Xmin method")
@@ -115,6 +120,31 @@ func (p *Plan) resumeIncremental(s *Stream, from state.Stream) *protocol.Error {
 		s.From = pass.Since
 	}
 	return nil
+}
+
+// sameOrder reports that a value of type a can be compared with those of type b, and stands where it stood.
+func sameOrder(a, b string) bool {
+	if a == b {
+		return true
+	}
+	for _, kin := range [][]string{{"int2", "int4", "int8", "oid", "numeric", "float4", "float8"}, {"text", "varchar"}} {
+		if slices.Contains(kin, a) && slices.Contains(kin, b) {
+			return true
+		}
+	}
+	return false
+}
+
+func retyped(s *Stream, from *state.Cursor) *protocol.Error {
+	value := "has no value yet"
+	if from.Value != nil {
+		value = fmt.Sprintf("has come to %q", *from.Value)
+	}
+	return &protocol.Error{
+		Message: fmt.Sprintf("The cursor field %q of stream %s, which %s, was of type %s at the last sync and is of type %s "+
+			"now: its values have another order.", from.Field, s.Descriptor, value, from.Type, s.Cursor.Type.Name),
+		Hint: "Nothing was read. Reset the stream to read it again.",
+	}
 }
 
 func otherMethod(s *Stream, was string) *protocol.Error {

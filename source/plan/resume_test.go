@@ -50,6 +50,8 @@ func TestWhereAStreamGoesOn(t *testing.T) {
 	elsewhere.System = "123"
 	foreign := *byID
 	foreign.Mark = state.Mark{}
+	wider, other := *byID, *byID
+	wider.Type, other.Type = "int8", "text"
 	finished := &state.Ctid{Mark: mark, Filenode: filenode, Done: whole, Finished: true, SyncID: pointer(int64(4))}
 	for name, test := range map[string]struct {
 		request
@@ -57,9 +59,13 @@ func TestWhereAStreamGoesOn(t *testing.T) {
 		done bool
 		says string // in a note or warning; empty: there is none
 	}{
-		"cursor":                          {standard.after(byID), byID, false, ""},
-		"cursor of Airbyte":               {standard.after(&foreign), &foreign, false, ""},
-		"cursor of a view":                {standard.after(byID).on(catalog.View), byID, false, ""},
+		"cursor":                   {standard.after(byID), byID, false, ""},
+		"cursor of Airbyte":        {standard.after(&foreign), &foreign, false, ""},
+		"cursor of a view":         {standard.after(byID).on(catalog.View), byID, false, ""},
+		"cursor of a kindred type": {standard.after(&wider), &wider, false, ""},
+		"first pass, another type": {
+			standard.after(pass(some, nil, &other)), pass(some, nil, &other), false, "goes on",
+		},
 		"another field":                   {standard.after(byTime), nil, false, `was "at" and is now "id"`},
 		"recreated":                       {standard.after(&recreated), nil, false, "dropped and created again"},
 		"first pass":                      {standard.after(pass(some, nil, byID)), pass(some, nil, byID), false, "goes on"},
@@ -98,19 +104,22 @@ func TestWhereAStreamGoesOn(t *testing.T) {
 }
 
 func TestStatesThatAreRefused(t *testing.T) {
-	elsewhere := *byID
+	elsewhere, other := *byID, *byID
 	elsewhere.System = "123"
+	other.Type = "text"
 	for name, test := range map[string]struct {
 		request
 		says []string
 	}{
-		"another cluster":                {standard.after(&elsewhere), []string{"123", system, "reset"}},
-		"Xmin for Standard":              {standard.after(xmin), []string{"Xmin", "replication method"}},
-		"Xmin's first pass for Standard": {standard.after(pass(some, nil, xmin)), []string{"Xmin"}},
-		"Xmin's changes for Standard":    {standard.after(pass(some, xmin, xmin)), []string{"Xmin"}},
-		"Standard for Xmin":              {byXmin.after(byID), []string{"Standard", "cursor"}},
-		"CDC for Standard":               {standard.after(&state.Follow{From: 5}), []string{"CDC"}},
-		"CDC's first pass for Xmin":      {byXmin.after(pass(some, nil, &state.Follow{From: 5})), []string{"CDC"}},
+		"cursor of another type":          {standard.after(&other), []string{"text", `"7"`, "Reset"}},
+		"changes, cursor of another type": {standard.after(pass(some, &other, byID)), []string{"text", "Reset"}},
+		"another cluster":                 {standard.after(&elsewhere), []string{"123", system, "reset"}},
+		"Xmin for Standard":               {standard.after(xmin), []string{"Xmin", "replication method"}},
+		"Xmin's first pass for Standard":  {standard.after(pass(some, nil, xmin)), []string{"Xmin"}},
+		"Xmin's changes for Standard":     {standard.after(pass(some, xmin, xmin)), []string{"Xmin"}},
+		"Standard for Xmin":               {byXmin.after(byID), []string{"Standard", "cursor"}},
+		"CDC for Standard":                {standard.after(&state.Follow{From: 5}), []string{"CDC"}},
+		"CDC's first pass for Xmin":       {byXmin.after(pass(some, nil, &state.Follow{From: 5})), []string{"CDC"}},
 	} {
 		expectBroken(t, name, test.build(t), append(test.says, "public.orders", "Nothing was read")...)
 	}

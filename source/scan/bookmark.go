@@ -3,6 +3,7 @@ package scan
 import (
 	"bytes"
 	"time"
+	"unicode/utf8"
 
 	"source-postgres/protocol"
 	"source-postgres/source/state"
@@ -52,9 +53,12 @@ func (b *bookmark) row(e *protocol.Emitter, place []byte, size int) error {
 	if b.t.order == byBlock {
 		place, _, _ = bytes.Cut(place[1:], []byte{','}) // (block,tuple)
 	}
-	if b.count > 0 && bytes.Equal(b.value, place) {
+	switch {
+	case b.count > 0 && bytes.Equal(b.value, place):
 		b.count++
-	} else {
+	case !utf8.Valid(place):
+		return b.t.p.unspeakable(place)
+	default:
 		b.value, b.count, b.fresh = append(b.value[:0], place...), 1, true
 	}
 	b.rows++

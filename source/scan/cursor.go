@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -26,7 +27,9 @@ func (w *worker) openCursor(ctx context.Context, s *Session, p *progress) ([]tas
 	if resumed {
 		from = pass.Since
 	}
-	then := &state.Cursor{Mark: p.mark, Field: p.Cursor.Name, Time: s.Time, OpenSince: s.Time}
+	then := &state.Cursor{
+		Mark: p.mark, Field: p.Cursor.Name, Type: p.Cursor.Type.Name, Time: s.Time, OpenSince: s.Time,
+	}
 	p.then = then
 	var last *state.Cursor
 	if c, ok := from.(*state.Cursor); ok {
@@ -34,7 +37,7 @@ func (w *worker) openCursor(ctx context.Context, s *Session, p *progress) ([]tas
 		last = &own
 		then.Value, then.Count = last.Value, last.Count
 		p.since = from
-		p.age(last, then, s)
+		w.age(ctx, p, last, then)
 	}
 	then.Late = p.open(last, s)
 	if !p.Paged {
@@ -50,7 +53,9 @@ func (w *worker) openCursor(ctx context.Context, s *Session, p *progress) ([]tas
 		return w.openPass(ctx, p, s.Snapshot, condition{})
 	}
 	late := noRow
-	if before, err := ParseSnapshot(last.Snapshot); err != nil {
+	if before, err := ParseSnapshot(last.Snapshot); p.promoted {
+		late = everyRow // and whatever it was that had been written
+	} else if err != nil {
 		if err := w.recount(ctx, p, last); err != nil {
 			return nil, err
 		}
@@ -203,10 +208,24 @@ func (w *worker) bound(ctx context.Context, p *progress, then *state.Cursor) err
 	if _, err := rows.Close(); err != nil {
 		return postgres.Explain(err, fmt.Sprintf("look up the greatest cursor of %s", p.Descriptor))
 	}
-	if higher {
-		p.reach(then, top)
+	if !higher {
+		return nil
 	}
+	if !utf8.Valid(top) {
+		return p.unspeakable(top)
+	}
+	p.reach(then, top)
 	return nil
+}
+
+// unspeakable is the error of a cursor that a state cannot hold: a text in a SQL_ASCII database can be no text at all.
+func (p *progress) unspeakable(value []byte) error {
+	return &protocol.Error{
+		Kind: protocol.Config, Stream: &p.Descriptor,
+		Message: fmt.Sprintf("The cursor field %q of stream %s has a value that is not valid UTF-8, %q, so that no state "+
+			"can say how far the stream has been read.", p.Cursor.Name, p.Descriptor, value),
+		Hint: "Choose another cursor field, or correct the value: the database's encoding, SQL_ASCII, takes any bytes.",
+	}
 }
 
 // reach moves the bound on to a value given as the server's text.

@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"strconv"
@@ -145,12 +146,13 @@ func (p *progress) open(last *state.Cursor, s *Session) *state.Late {
 }
 
 // beingWritten reports that a transaction that has written to the table may be open. It has kept the locks that it
-// took for that, which are the table's own or its parts'. A standby does not know of its primary's.
+// took for that, before its first row, which are the table's own or its parts'. A standby does not know of its
+// primary's.
 func (p *progress) beingWritten(s *Session) bool {
-	if !s.Open || !p.Paged {
+	if !p.Paged {
 		return false
 	}
-	writing := s.Standby || s.Written[p.Table.OID]
+	writing := s.Standby && s.Open || s.Written[p.Table.OID]
 	for _, part := range p.Table.Storage.Parts {
 		writing = writing || s.Written[part]
 	}
@@ -159,7 +161,8 @@ func (p *progress) beingWritten(s *Session) bool {
 
 // age works out since when the oldest transaction that may still commit late has been open, and warns when that is
 // longer ago than the lookback reaches.
-func (p *progress) age(last, then *state.Cursor, s *Session) {
+func (w *worker) age(ctx context.Context, p *progress, last, then *state.Cursor) {
+	s := w.session
 	before, err := ParseSnapshot(last.Snapshot)
 	switch {
 	case err != nil:
@@ -173,6 +176,6 @@ func (p *progress) age(last, then *state.Cursor, s *Session) {
 	if open := s.Time - then.OpenSince; p.Lookback.Seconds > 0 && open > p.Lookback.Seconds {
 		slog.Warn("a transaction has been open for longer than cursor_lookback_seconds: rows that it gives the time of its "+
 			"beginning may be missed, and what has been written since it wrote to the table is read again; end it, or raise "+
-			"the setting", "stream", p.Descriptor, "seconds_open", open, "oldest_transaction", s.Snapshot.Xmin)
+			"the setting", append([]any{"stream", p.Descriptor, "seconds_open", open}, s.holder(ctx, w.conn)...)...)
 	}
 }

@@ -17,7 +17,7 @@ const adviseBytes = 500 << 30
 // asks the server what it must know for that, with a worker's connection.
 func (w *worker) open(ctx context.Context, s *Session, p *progress) ([]task, error) {
 	now := s.Snapshot
-	p.mark = state.Mark{System: s.System, OID: p.Table.OID, Snapshot: now.Text}
+	p.mark = state.Mark{System: s.System, OID: p.Table.OID, Snapshot: now.Text, Timeline: s.Timeline}
 	p.first, p.since, p.then, p.done, p.tuple, p.moved = p.mark, nil, nil, nil, 0, nil
 	if err := p.behind(s); err != nil {
 		if p.Method != plan.Refresh {
@@ -26,6 +26,7 @@ func (w *worker) open(ctx context.Context, s *Session, p *progress) ([]task, err
 		slog.Warn("the state is ahead of the server; the stream starts over", "stream", p.Descriptor)
 		p.from = nil
 	}
+	p.promote(s)
 	p.meta = p.follow.meta(p.Meta)
 	if p.Method == plan.ByLog {
 		p.then = &state.Follow{
@@ -42,7 +43,7 @@ func (w *worker) open(ctx context.Context, s *Session, p *progress) ([]task, err
 			err = w.blameState(ctx, p, err)
 		}
 	case p.Method == plan.ByXmin:
-		tasks, err = w.openXmin(ctx, p, now)
+		tasks, err = w.openXmin(ctx, s, p)
 	case p.Paged:
 		tasks, err = w.openPass(ctx, p, now, condition{})
 	default:
@@ -74,7 +75,8 @@ func (w *worker) openPass(ctx context.Context, p *progress, now Snapshot, fresh 
 
 // openXmin reads every row, or those that transactions since the last sync's bound have written. The next bound is
 // the oldest transaction that is still open now: what it writes is not visible yet.
-func (w *worker) openXmin(ctx context.Context, p *progress, now Snapshot) ([]task, error) {
+func (w *worker) openXmin(ctx context.Context, s *Session, p *progress) ([]task, error) {
+	now := s.Snapshot
 	p.then = &state.Xmin{Mark: p.mark, Bound: now.Xmin}
 	if p.Table.Storage.Bytes > adviseBytes {
 		slog.Warn("the table is larger than what the Xmin method is good for, since every sync scans all of it: choose CDC",
@@ -96,7 +98,7 @@ func (w *worker) openXmin(ctx context.Context, p *progress, now Snapshot) ([]tas
 			"again", "stream", p.Descriptor)
 	case now.Xmin <= last.Bound && now.Xmax > now.Xmin+1:
 		slog.Warn("a transaction that was open at the last sync still is: what was written since it began is read again",
-			"stream", p.Descriptor, "transaction", now.Xmin)
+			append([]any{"stream", p.Descriptor}, s.holder(ctx, w.conn)...)...)
 	}
 	if !resumed {
 		p.since = last
@@ -105,6 +107,25 @@ func (w *worker) openXmin(ctx context.Context, p *progress, now Snapshot) ([]tas
 		return []task{{p: p, query: p.query("", fresh)}}, nil
 	}
 	return w.openPass(ctx, p, now, condition{sql: fresh})
+}
+
+// promote notes that the server was promoted since the state, from a standby that may have lacked the last of the
+// transactions that the state knows of: then others have got their numbers since, which do not tell any more what has
+// been written. Blocks, too, may have been filled otherwise.
+func (p *progress) promote(s *Session) {
+	was := state.MarkOf(p.from).Timeline
+	if p.promoted = was != 0 && was != s.Timeline; !p.promoted {
+		return
+	}
+	slog.Warn("the server was promoted since the last sync: it may have lost transactions that the sync saw, and have "+
+		"others in their place; what those could have written is read again",
+		"stream", p.Descriptor, "timeline", was, "now", s.Timeline)
+	if pass, ok := p.from.(*state.Ctid); ok {
+		p.from = pass.Since
+	}
+	if p.Method == plan.ByXmin {
+		p.from = nil
+	}
 }
 
 // behind reports that the server has not got as far as the state: then the numbers of transactions, which tell what has

@@ -28,6 +28,7 @@ type progress struct {
 	since    state.Stream // the pass is over what has changed since; nil: over everything
 	then     state.Stream // what holds when the stream has been read; nil for a full refresh
 	began    time.Time
+	promoted bool // the server, since the state: transaction numbers in it mean nothing
 	// noTIDRange says that the server, before version 14, cannot read blocks by number.
 	noTIDRange bool
 

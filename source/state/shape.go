@@ -42,9 +42,11 @@ type shape struct {
 	Snapshot  string     `json:"snapshot,omitempty"`
 	Time      int64      `json:"snapshot_time,omitempty"`
 	OpenSince int64      `json:"open_since,omitempty"`
+	FieldType string     `json:"cursor_type,omitempty"`
 	Late      *Late      `json:"late,omitempty"`
 	From      string     `json:"from,omitempty"`
 	Member    uint32     `json:"publication_member,omitempty"`
+	Timeline  int32      `json:"timeline,omitempty"`
 }
 
 // The values of state_type.
@@ -69,13 +71,14 @@ func marshal(d protocol.StreamDescriptor, s Stream) json.RawMessage {
 
 func shapeOf(d protocol.StreamDescriptor, s Stream) *shape {
 	m := MarkOf(s)
-	sh := &shape{Version: 2, Name: d.Name, Namespace: d.Namespace, System: m.System, OID: m.OID, Snapshot: m.Snapshot}
+	sh := &shape{Version: 2, Name: d.Name, Namespace: d.Namespace, System: m.System, OID: m.OID}
+	sh.Snapshot, sh.Timeline = m.Snapshot, m.Timeline
 	switch s := s.(type) {
 	case *Ctid:
 		sh.ctid(d, s)
 	case *Cursor:
 		sh.Type, sh.CursorField, sh.Cursor, sh.Count, sh.Partial = typeCursor, []string{s.Field}, s.Value, s.Count, s.Partial
-		sh.Time, sh.OpenSince, sh.Late = s.Time, s.OpenSince, s.Late
+		sh.Time, sh.OpenSince, sh.Late, sh.FieldType = s.Time, s.OpenSince, s.Late, s.Type
 	case *Xmin:
 		upper, lower := s.Bound>>32, s.Bound&(1<<32-1)
 		sh.Type, sh.Wraparounds, sh.XminValue, sh.XminRaw = typeXmin, &upper, &lower, &s.Bound
@@ -125,7 +128,7 @@ func (sh *shape) stream() (Stream, error) {
 	if sh.Snapshot != "" && !snapshotForm.MatchString(sh.Snapshot) {
 		return nil, fmt.Errorf("its snapshot %q is not of the form xmin:xmax:xip_list", sh.Snapshot)
 	}
-	mark := Mark{System: sh.System, OID: sh.OID, Snapshot: sh.Snapshot}
+	mark := Mark{System: sh.System, OID: sh.OID, Snapshot: sh.Snapshot, Timeline: sh.Timeline}
 	switch {
 	case sh.Version > 3:
 		return nil, fmt.Errorf("it is of version %d, which is not known", sh.Version)
@@ -142,7 +145,7 @@ func (sh *shape) stream() (Stream, error) {
 		}
 		return &Cursor{
 			Mark: mark, Field: sh.CursorField[0], Value: sh.Cursor, Count: sh.Count, Partial: sh.Partial,
-			Time: sh.Time, OpenSince: sh.OpenSince, Late: sh.Late,
+			Time: sh.Time, OpenSince: sh.OpenSince, Late: sh.Late, Type: sh.FieldType,
 		}, nil
 	case sh.Type == typeXmin:
 		return sh.parseXmin(mark)

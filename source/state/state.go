@@ -15,6 +15,7 @@ type Mark struct {
 	System   string // pg_control_system().system_identifier
 	OID      uint32 // the table's oid
 	Snapshot string // txid_current_snapshot(): xmin:xmax:xip_list, 64-bit
+	Timeline int32  // of the server's log
 }
 
 // A Ctid is a pass through a table by ranges of blocks. An attempt that goes on under another snapshot than the
@@ -47,6 +48,7 @@ func (c *Ctid) Resumable() bool {
 type Cursor struct {
 	Mark
 	Field     string
+	Type      string  // the column's type; empty: not known
 	Value     *string // in the form that records have; nil: no row had a value
 	Count     int64   // the rows with that very value; 0: not known
 	Partial   bool    // rows with that very value may be missing: the reading stopped among them

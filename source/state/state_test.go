@@ -18,15 +18,19 @@ func states() map[string]struct {
 	state Stream
 	text  string
 } {
-	mark := Mark{System: "7434567890123456789", OID: 16390, Snapshot: "750:760:750,755"}
-	cursor := &Cursor{Mark: mark, Field: "at", Value: pointer("5"), Time: 1700000000, OpenSince: 1699999999}
+	mark := Mark{System: "7434567890123456789", OID: 16390, Snapshot: "750:760:750,755", Timeline: 2}
+	cursor := &Cursor{
+		Mark: mark, Field: "at", Type: "int4", Value: pointer("5"), Time: 1700000000, OpenSince: 1699999999,
+		Late: &Late{From: pointer("4")},
+	}
 	const (
 		names      = `"version":2,`
 		described  = `"stream_name":"orders","stream_namespace":"public"`
 		marked     = `"system_identifier":"7434567890123456789","relation_oid":16390,"snapshot":"750:760:750,755"`
+		promoted   = `,"timeline":2`
 		cursorText = `{` + names + `"state_type":"cursor_based",` + described + `,"cursor_field":["at"],` +
 			`"cursor":"5",` + marked +
-			`,"snapshot_time":1700000000,"open_since":1699999999}`
+			`,"snapshot_time":1700000000,"open_since":1699999999,"cursor_type":"int4","late":{"from":"4"},"timeline":2}`
 	)
 	return map[string]struct {
 		state Stream
@@ -40,7 +44,8 @@ func states() map[string]struct {
 				`"cursor_record_count":3}`,
 		},
 		"cursor without a value": {
-			&Cursor{Field: "at"}, `{` + names + `"state_type":"cursor_based",` + described + `,"cursor_field":["at"]}`,
+			&Cursor{Field: "at", Late: &Late{}},
+			`{` + names + `"state_type":"cursor_based",` + described + `,"cursor_field":["at"],"late":{}}`,
 		},
 		"cursor with an empty value": {
 			&Cursor{Field: "at", Value: pointer(""), Partial: true},
@@ -60,7 +65,7 @@ func states() map[string]struct {
 		"pass in the middle": {
 			&Ctid{Mark: mark, Filenode: 1 << 51, Done: Blocks{{0, 100}, {200, 300}, {4000, End}}, Then: cursor},
 			`{` + names + `"state_type":"ctid",` + described + `,"ctid":"(99,65535)","relation_filenode":2251799813685248,` +
-				`"incremental_state":` + cursorText + `,"ranges":[[200,300],[4000,4294967296]],` + marked + `}`,
+				`"incremental_state":` + cursorText + `,"ranges":[[200,300],[4000,4294967296]],` + marked + promoted + `}`,
 		},
 		"pass over what has changed": {
 			&Ctid{Filenode: 1, Done: Blocks{{8, 9}}, Since: cursor, Then: cursor},
