@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"go/parser"
 	"go/token"
 	"math/rand/v2"
@@ -17,6 +18,7 @@ func TestPromise(t *testing.T) {
 		t.Fatal(err)
 	}
 	seed := 1 + rand.Uint64N(1_000_000)
+	fmt.Printf("seed: %s: SEED=%d\n", t.Name(), seed)
 	for _, m := range modes {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()

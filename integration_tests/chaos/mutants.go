@@ -50,12 +50,16 @@ var mutants = []mutant{
 			"\t\t\t\treturn append(cut, state.Range{From: from, To: to})\n\t\t\t}\n\t\t\tif to > r.To {", "cdc",
 	},
 	{
-		"rows that are committed late are not looked for", "source/scan/cursor.go",
+		"rows that are committed late are not looked for", "source/scan/late.go",
 		"\tcase late == noRow:\n", "\tcase true:\n", "standard",
 	},
 	{
-		"ties of the last cursor are dropped", "source/scan/cursor.go",
-		`c.sql = column + " >= " + p.lowest(*last.Value, &c) + " AND " + either`,
+		"what was open for long is looked for as far back as the lookback goes, and no farther", "source/scan/late.go",
+		"if last.Late != nil && !p.lookbackOff() {", "if false {", "standard",
+	},
+	{
+		"ties of the last cursor are dropped", "source/scan/late.go",
+		`c.sql = column + " >= " + lowest + " AND " + either`,
 		`c.sql = column + " > $1 AND " + either`, "standard",
 	},
 	{
