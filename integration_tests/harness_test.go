@@ -96,6 +96,7 @@ type input struct {
 	wrap    []string      // a command that runs the connector, such as taskset with its arguments
 	args    []string      // instead of --config FILE and so on; $config, $catalog and $state stand for the files
 	env     []string      // the whole environment of the process; empty by default
+	pipe    int           // bytes that fit into the pipe of the output; what the system likes by default
 	timeout time.Duration // the process is killed after it, and the test fails; 2 minutes by default
 }
 
@@ -160,6 +161,9 @@ func startAs(t *testing.T, command string, in input, program func(context.Contex
 		t.Fatal(err)
 	}
 	p.pipe, p.out = pipe, bufio.NewReaderSize(pipe, 1<<16)
+	if in.pipe > 0 {
+		shrink(t, pipe.(*os.File), in.pipe)
+	}
 	p.begun = time.Now()
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)

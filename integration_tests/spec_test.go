@@ -1,7 +1,10 @@
 package integration
 
 import (
+	"debug/elf"
 	"encoding/json"
+	"os"
+	"syscall"
 	"testing"
 )
 
@@ -28,6 +31,33 @@ func TestSpec(t *testing.T) {
 	}
 }
 
+// spec takes little memory, and the program needs no library.
+func TestSpecIsSmall(t *testing.T) {
+	t.Parallel()
+	if os.Getenv("CONNECTOR_RACE") == "1" {
+		run(t, "spec", input{}).ok() // the race detector needs a library, and memory
+		return
+	}
+	binary, err := elf.Open(connector)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer binary.Close()
+	if libraries, err := binary.ImportedLibraries(); err != nil || len(libraries) > 0 || binary.Section(".interp") != nil {
+		t.Errorf("the program needs the libraries %q (%v)", libraries, err)
+	}
+	p := start(t, "spec", input{pipe: 4096})
+	if _, err := p.out.Peek(1); err != nil { // the process waits with the rest of its line
+		t.Fatal(err)
+	}
+	peak := p.memory()
+	p.wait().ok()
+	t.Logf("spec takes %.1f MB", float64(peak)/1e6)
+	if peak == 0 || peak > 20e6 {
+		t.Errorf("spec takes %d bytes of memory, want less than 20 MB", peak)
+	}
+}
+
 // The server of the tests is one that the connector can be pointed at.
 func TestHarnessDatabase(t *testing.T) {
 	t.Parallel()
@@ -38,5 +68,22 @@ func TestHarnessDatabase(t *testing.T) {
 	}
 	if level := db.value("SHOW wal_level"); level != "logical" {
 		t.Errorf("wal_level = %s, want logical", level)
+	}
+}
+
+// shrink makes a pipe take no more than so many bytes, on Linux.
+func shrink(t *testing.T, f *os.File, bytes int) {
+	t.Helper()
+	const setPipeSize = 1031 // F_SETPIPE_SZ of fcntl(2)
+	raw, err := f.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var failed syscall.Errno
+	err = raw.Control(func(fd uintptr) {
+		_, _, failed = syscall.Syscall(syscall.SYS_FCNTL, fd, setPipeSize, uintptr(bytes))
+	})
+	if err != nil || failed != 0 {
+		t.Fatalf("make the pipe small: %v, %v", err, failed)
 	}
 }

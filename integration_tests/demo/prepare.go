@@ -72,8 +72,9 @@ func load(ctx context.Context, d *demo) (err error) {
 
 func build(ctx context.Context, d *demo) error {
 	begin := time.Now()
-	d.command("go build -o " + binary + " " + module)
+	d.command("CGO_ENABLED=0 go build -o " + binary + " " + module)
 	cmd := d.program(ctx, "go", "build", "-o", filepath.Join(d.dir, binary), module)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build: %w\n%s", err, out)
 	}
