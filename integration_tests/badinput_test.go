@@ -39,13 +39,13 @@ func TestCatalogsThatAreRefused(t *testing.T) {
 		"streams null":       {`{"streams":null}`, "has no streams", false},
 		"nothing":            {`{}`, "has no streams", false},
 		"null":               {`null`, "has no streams", false},
-		"a list":             {`[]`, "does not hold a configured catalog", false},
+		"a list":             {`[]`, "it must not be of the JSON type array", false},
 		"a text":             {`"catalog"`, "does not hold a configured catalog", false},
 		"stream a text":      {`{"streams":["t"]}`, "does not hold a configured catalog", false},
 		"stream null":        {`{"streams":[null]}`, "has no name", false},
 		"no stream":          {`{"streams":[{"sync_mode":"full_refresh"}]}`, "has no name", false},
 		"empty name":         {configuredJSON(`"name":"","namespace":"public"`), "has no name", false},
-		"name a number":      {configuredJSON(`"name":5`), "does not hold a configured catalog", false},
+		"name a number":      {configuredJSON(`"name":5`), `"streams.stream.name" must not be`, false},
 		"from discover":      {`{"type":"CATALOG","catalog":{"streams":[{"name":"t"}]}}`, "has no streams", false},
 	} {
 		in.catalog = json.RawMessage(c.catalog)

@@ -273,10 +273,18 @@ func (l *commandLine) catalog() (*ConfiguredCatalog, error) {
 	}
 	catalog := &ConfiguredCatalog{}
 	if err := json.Unmarshal(text, catalog); err != nil {
+		at := "it"
+		var wrong *json.UnmarshalTypeError
+		if !errors.As(err, &wrong) {
+			return nil, fmt.Errorf("parse the configured catalog: %w", err) // file has made sure that it is JSON
+		}
+		if wrong.Field != "" {
+			at = strconv.Quote(wrong.Field)
+		}
 		return nil, &Error{
-			Kind: Config, Message: "The file of --catalog does not hold a configured " +
-				"catalog: " + err.Error() + ".",
-			Err: err,
+			Kind: Config, Err: err,
+			Message: fmt.Sprintf("The file of --catalog does not hold a configured catalog: %s must not be of the JSON "+
+				"type %s.", at, wrong.Value),
 		}
 	}
 	if len(catalog.Streams) == 0 {
