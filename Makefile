@@ -31,9 +31,9 @@ lint: .cache/golangci-lint-$(LINTER_VERSION) ## formatting and the rules of .gol
 	mv .cache/golangci-lint $@
 
 bench: ## whole reads beside PostgreSQL's own programs, on a quiet machine (benchmarks/README.md)
-	go run ./benchmarks
+	go run ./benchmarks -markdown benchmarks/results.md -plot benchmarks/results.svg
 
-bench-quick: ## the same with a fifth of the rows
+bench-quick: ## what matters most of it, with a fifth of the rows, in two minutes
 	go run ./benchmarks -quick
 
 # MODE: refresh, standard, xmin or cdc; all of them without it.

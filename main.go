@@ -15,6 +15,8 @@ var spec []byte
 
 func main() {
 	limitMemory("/")
-	ctx := protocol.WithSignals(context.Background())
-	os.Exit(protocol.Run(ctx, os.Args[1:], os.Stdout, spec, source.Source{}))
+	stop := protocol.Profile()
+	code := protocol.Run(protocol.WithSignals(context.Background()), os.Args[1:], os.Stdout, spec, source.Source{})
+	stop()
+	os.Exit(code)
 }

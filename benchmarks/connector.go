@@ -33,7 +33,7 @@ func (c command) null() command {
 // program is one of PostgreSQL's own, connected to the section's database, its output to /dev/null.
 func (b *bench) program(name string, args ...string) command {
 	return command{path: filepath.Join(b.programs, name), args: args, sink: toNull, env: []string{
-		"PGHOST=" + b.db.Host, fmt.Sprintf("PGPORT=%d", b.db.Port), "PGUSER=" + b.db.User,
+		"PGHOST=" + b.host, fmt.Sprintf("PGPORT=%d", b.db.Port), "PGUSER=" + b.db.User,
 		"PGPASSWORD=" + b.db.Password, "PGDATABASE=" + b.db.Name,
 	}}
 }
@@ -48,7 +48,7 @@ func (b *bench) psql(sql, options string) command {
 // config writes settings for the section's database, with overrides of whole fields, and gives the file's name.
 func (b *bench) config(name string, overrides map[string]any) (string, error) {
 	settings := map[string]any{
-		"host": b.db.Host, "port": b.db.Port, "database": b.db.Name, "schemas": []string{"public"}, "ssl": false,
+		"host": b.host, "port": b.db.Port, "database": b.db.Name, "schemas": []string{"public"}, "ssl": false,
 		"username": b.db.User, "password": b.db.Password,
 	}
 	maps.Copy(settings, overrides)
@@ -67,26 +67,30 @@ func (b *bench) write(name string, value any) error {
 	return nil
 }
 
-// catalog writes a configured catalog with one table as discover describes it, and gives the file's name.
+// catalog writes a configured catalog with one table as discover describes it, or with all where table is empty, and
+// gives the file's name.
 func (b *bench) catalog(ctx context.Context, config, table, mode string, cursor ...string) (string, error) {
 	r, err := b.observe(ctx, b.run("discover", "--config", config))
 	if err != nil {
 		return "", err
 	}
+	var streams []any
 	for _, stream := range r.streams {
 		var described struct{ Name string }
 		if err := json.Unmarshal(stream, &described); err != nil {
 			return "", fmt.Errorf("read a stream of the catalog: %w", err)
 		}
-		if described.Name != table {
-			continue
+		if described.Name == table || table == "" {
+			streams = append(streams, map[string]any{
+				"stream": stream, "sync_mode": mode, "cursor_field": cursor, "destination_sync_mode": "append",
+			})
 		}
-		name := "catalog-" + table + "-" + config
-		return name, b.write(name, map[string]any{"streams": []any{map[string]any{
-			"stream": stream, "sync_mode": mode, "cursor_field": cursor, "destination_sync_mode": "append",
-		}}})
 	}
-	return "", fmt.Errorf("discover did not find table %s", table)
+	if streams == nil {
+		return "", fmt.Errorf("discover did not find table %s", table)
+	}
+	name := "catalog-" + table + "-" + config
+	return name, b.write(name, map[string]any{"streams": streams})
 }
 
 // sync runs a first sync of one stream and writes its last state; it gives the file's name.
@@ -104,6 +108,7 @@ func (b *bench) sync(ctx context.Context, config, catalog, state string) (string
 // A reading is what a run of the connector wrote.
 type reading struct {
 	records int64
+	size    int64             // of all lines, in bytes
 	state   json.RawMessage   // the last one
 	streams []json.RawMessage // of discover's catalog
 }
@@ -131,6 +136,7 @@ func look(out io.Reader) (r reading, last string, err error) {
 	lines := bufio.NewScanner(out)
 	lines.Buffer(make([]byte, 1<<20), longest)
 	for lines.Scan() {
+		r.size += int64(len(lines.Bytes())) + 1
 		if bytes.HasPrefix(lines.Bytes(), []byte(`{"type":"RECORD"`)) {
 			r.records++
 			continue

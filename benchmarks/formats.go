@@ -36,7 +36,7 @@ var kinds = []kind{
 }
 
 const (
-	formatRows    = 1_000_000
+	formatRows    = 300_000
 	formatColumns = 8
 )
 

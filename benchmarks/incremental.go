@@ -70,7 +70,7 @@ func incremental(ctx context.Context, b *bench) error {
 func (b *bench) raceCursor(ctx context.Context, config string, tables []changed) error {
 	c := contest{
 		title: fmt.Sprintf("By cursor: %d changed rows, index on the cursor, as the table grows", changes),
-		rows:  changes, floors: 1,
+		rows:  changes, floors: 1, rounds: min(b.rounds, 3),
 	}
 	for _, t := range tables {
 		c.variants = append(c.variants, variant{
@@ -117,6 +117,6 @@ func (b *bench) raceXmin(ctx context.Context, x xminSync, t *changed) error {
 	}
 	return b.race(ctx, contest{
 		title: fmt.Sprintf("By xmin: %d changed of %s rows", t.changed, grouped(t.rows)),
-		rows:  t.rows, floors: 2, variants: variants,
+		rows:  t.rows, floors: 2, variants: variants, rounds: min(b.rounds, 3),
 	})
 }

@@ -63,38 +63,58 @@ func backlog(ctx context.Context, b *bench) error {
 }
 
 func (b *bench) history(ctx context.Context, h history) error {
-	rows := b.scaled(h.rows)
-	catalog, state, err := b.begin(ctx, &h.table)
+	l, err := b.makeLog(ctx, h)
 	if err != nil {
 		return err
 	}
-	note("making backlog %s: %d rows", h.title, rows)
-	if err := b.exec(ctx, append(h.make(&h.table, rows), "CHECKPOINT")...); err != nil {
-		return err
-	}
-	end, err := b.db.Value(ctx, "SELECT pg_current_wal_lsn()")
+	c, err := b.logContest(l)
 	if err != nil {
 		return err
 	}
+	if err := b.race(ctx, c); err != nil {
+		return err
+	}
+	return b.dropLog(ctx, h)
+}
+
+// A made history is there to be read, again and again.
+type made struct {
+	history
+	rows                int64
+	catalog, state, end string
+}
+
+func (b *bench) makeLog(ctx context.Context, h history) (l made, err error) {
+	l = made{history: h, rows: b.scaled(h.rows)}
+	if l.catalog, l.state, err = b.begin(ctx, &h.table); err != nil {
+		return l, err
+	}
+	note("making backlog %s: %d rows", h.title, l.rows)
+	if err := b.exec(ctx, append(h.make(&h.table, l.rows), "CHECKPOINT")...); err != nil {
+		return l, err
+	}
+	l.end, err = b.db.Value(ctx, "SELECT pg_current_wal_lsn()")
+	return l, err
+}
+
+// logContest compares ways to read l.
+func (b *bench) logContest(l made) (c contest, err error) {
 	config, err := b.logConfig("log", readSlot)
-	if err != nil {
-		return err
-	}
-	read, fresh, records := b.read(config, catalog, state), b.freshSlot, rows*h.changes
-	err = b.race(ctx, contest{
-		title: fmt.Sprintf("Log %s: %s changes", h.title, grouped(records)),
-		rows:  records, floors: 1,
+	records := l.rows * l.changes
+	return contest{
+		title: fmt.Sprintf("Log %s: %s changes", l.title, grouped(records)), rows: records, floors: 1, bars: true,
 		variants: []variant{
-			{name: "pg_recvlogical, /dev/null", prepare: fresh, command: b.program("pg_recvlogical", "--dbname="+b.db.Name,
-				"--slot="+readSlot, "--start", "--no-loop", "--option=proto_version=1", "--option=publication_names=bench",
-				"--endpos="+end, "--file=-")},
-			{name: "connector, pipe", prepare: fresh, command: read, records: records},
-			{name: "connector, /dev/null", prepare: fresh, command: read.null()},
+			{name: "pg_recvlogical, /dev/null", prepare: b.freshSlot, command: b.program("pg_recvlogical",
+				"--dbname="+b.db.Name, "--slot="+readSlot, "--start", "--no-loop", "--option=proto_version=1",
+				"--option=publication_names=bench", "--endpos="+l.end, "--file=-")},
+			{
+				name: "connector, pipe", prepare: b.freshSlot, command: b.read(config, l.catalog, l.state), records: records,
+			},
 		},
-	})
-	if err != nil {
-		return err
-	}
+	}, err
+}
+
+func (b *bench) dropLog(ctx context.Context, h history) error {
 	if err := b.db.Await(ctx, slotsSQL); err != nil {
 		return err
 	}

@@ -28,10 +28,14 @@ type section struct {
 
 var sections = []section{
 	{"snapshot", snapshot},
+	{"log", backlog},
+	{"many", many},
+	{"start", start},
+	{"memory", memory},
+	{"delay", delay},
+	{"growth", growth},
 	{"incremental", incremental},
 	{"formats", formats},
-	{"log", backlog},
-	{"start", start},
 }
 
 // A bench is what the sections share.
@@ -39,6 +43,7 @@ type bench struct {
 	rounds int
 	scale  float64 // of the numbers of rows and tables
 	report *report
+	inside bool // in a network namespace of its own
 
 	dir        string // of the connector and of the files that it is given
 	connector  string // the binary
@@ -46,6 +51,7 @@ type bench struct {
 	server     *pgtest.Server
 	postmaster int              // its process
 	db         *pgtest.Database // of the section that is running
+	host       string           // where the programs find it
 }
 
 // serverLines are for a server that has its memory to itself and is not disturbed by itself. The biggest table fits
@@ -59,11 +65,12 @@ var serverLines = []string{
 	"maintenance_work_mem=256MB",
 }
 
-// In a quick run there are fewer rounds, and a fifth of the rows.
+// In a quick run there are fewer rounds and sections, and a fifth of the rows.
 const (
-	fullRounds  = 5
-	quickRounds = 3
-	quickScale  = 0.2
+	fullRounds    = 5
+	quickRounds   = 3
+	quickScale    = 0.2
+	quickSections = "snapshot,log,many,start"
 )
 
 func main() {
@@ -82,17 +89,24 @@ func main() {
 }
 
 func run(ctx context.Context) (err error) {
-	quick := flag.Bool("quick", false, fmt.Sprintf("%d rounds and a fifth of the rows", quickRounds))
+	quick := flag.Bool("quick", false,
+		fmt.Sprintf("%d rounds, a fifth of the rows, and only %s", quickRounds, quickSections))
 	only := flag.String("only", "", "sections, separated by commas (default: all)")
 	rounds := flag.Int("rounds", 0, fmt.Sprintf("rounds of each table (default %d)", fullRounds))
 	scale := flag.Float64("scale", 1, "multiplies the numbers of rows and tables: to try the program itself")
 	markdown := flag.String("markdown", "", "also write the tables to this file")
+	svg := flag.String("plot", "", "write a plot of the ratios to this file")
+	connector := flag.String("connector", "", "the connector's program (default: it is built)")
+	inside := flag.Bool("inside", false, "the process has a network namespace of its own")
 	flag.Parse()
+	if *quick && *only == "" {
+		*only = quickSections
+	}
 	chosen, err := choose(*only)
 	if err != nil {
 		return err
 	}
-	b := &bench{rounds: fullRounds, scale: *scale, report: &report{}}
+	b := &bench{rounds: fullRounds, scale: *scale, report: &report{}, inside: *inside, connector: *connector}
 	if *quick {
 		b.rounds, b.scale = quickRounds, *scale*quickScale
 	}
@@ -108,11 +122,16 @@ func run(ctx context.Context) (err error) {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
 	}
-	if *markdown == "" {
+	return errors.Join(keep(*markdown, b.report.text.Bytes()), keep(*svg, b.report.plot.svg()))
+}
+
+// keep writes a file, if it has a name.
+func keep(name string, text []byte) error {
+	if name == "" {
 		return nil
 	}
-	if err := os.WriteFile(*markdown, b.report.text.Bytes(), 0o644); err != nil {
-		return fmt.Errorf("write the tables: %w", err)
+	if err := os.WriteFile(name, text, 0o644); err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
 	}
 	return nil
 }
@@ -132,11 +151,35 @@ func choose(only string) ([]section, error) {
 	return chosen, nil
 }
 
-// prepare builds the connector as the image has it and starts the server.
+// prepare builds the connector and starts the server.
 func (b *bench) prepare(ctx context.Context) (err error) {
 	if b.dir, err = os.MkdirTemp("", "source-postgres-bench-"); err != nil {
 		return fmt.Errorf("make a directory: %w", err)
 	}
+	if b.inside {
+		if err := raise(ctx); err != nil {
+			return err
+		}
+	}
+	if b.connector == "" {
+		if err := b.build(ctx); err != nil {
+			return err
+		}
+	}
+	note("starting PostgreSQL")
+	if b.server, err = pgtest.Private(ctx, serverLines...); err != nil {
+		return fmt.Errorf("start PostgreSQL: %w", err)
+	}
+	root, _ := strings.CutPrefix(b.server.Via, "local ")
+	b.programs = filepath.Join(root, "bin")
+	if err := b.findPostmaster(ctx); err != nil || b.inside {
+		return err
+	}
+	return b.report.machine(b)
+}
+
+// build makes the connector as the image has it.
+func (b *bench) build(ctx context.Context) error {
 	b.connector = filepath.Join(b.dir, "source-postgres")
 	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w",
 		"-o", b.connector, "source-postgres")
@@ -145,16 +188,7 @@ func (b *bench) prepare(ctx context.Context) (err error) {
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("build the connector: %w\n%s", err, out)
 	}
-	note("starting PostgreSQL")
-	if b.server, err = pgtest.Private(ctx, serverLines...); err != nil {
-		return fmt.Errorf("start PostgreSQL: %w", err)
-	}
-	root, _ := strings.CutPrefix(b.server.Via, "local ")
-	b.programs = filepath.Join(root, "bin")
-	if err := b.findPostmaster(ctx); err != nil {
-		return err
-	}
-	return b.report.machine(b)
+	return nil
 }
 
 // findPostmaster finds the parent of all the server's processes.
@@ -177,6 +211,7 @@ func (b *bench) section(ctx context.Context, s section) (err error) {
 	if b.db, err = b.server.NewDatabase(ctx, s.name); err != nil {
 		return err
 	}
+	b.host = b.db.Host
 	if err := s.run(ctx, b); err != nil {
 		return err // the database goes with the server
 	}

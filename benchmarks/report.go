@@ -12,7 +12,10 @@ import (
 )
 
 // A report is Markdown, printed as it grows.
-type report struct{ text bytes.Buffer }
+type report struct {
+	text bytes.Buffer
+	plot plot
+}
 
 func (r *report) add(format string, args ...any) error {
 	text := fmt.Sprintf(format, args...)
@@ -42,6 +45,7 @@ func (r *report) contest(c contest, samples [][]sample) error {
 	for i := range c.variants {
 		t.WriteString(c.line(i, samples))
 	}
+	r.plot.contest(c, samples)
 	return r.add("%s", t.String())
 }
 
@@ -56,32 +60,16 @@ func (c *contest) line(i int, samples [][]sample) string {
 	if c.rows > 0 {
 		rate = grouped(int64(float64(c.rows) / wall.median))
 		each = fmt.Sprintf("%.2f", client.median*1e6/float64(c.rows))
-		if size := c.size(i, samples); size > 0 {
+		if size := of[0].bytes; size > 0 {
 			volume = fmt.Sprintf("%.0f", float64(size)/wall.median/1e6)
 		}
 	}
 	var ratios strings.Builder
 	for _, floor := range samples[:c.floors] {
-		round := -1
-		ratio := spreadOf(of, func(s sample) float64 {
-			round++
-			return floor[round].wall.Seconds() / s.wall.Seconds()
-		})
-		fmt.Fprintf(&ratios, " %s |", ratio.text(2))
+		fmt.Fprintf(&ratios, " %s |", ratio(of, floor).text(2))
 	}
 	return fmt.Sprintf("| %s | %s | %s | %s |%s %.3f | %s | %.2f | %.1f |\n", c.variants[i].name, wall.text(3), rate,
 		volume, ratios.String(), client.median, each, server.median, rss.most/1e6)
-}
-
-// size is how many bytes variant i wrote. What the connector wrote to /dev/null nobody counted: it is as much as it
-// wrote into a pipe. What a floor wrote there is no JSON, and 0.
-func (c *contest) size(i int, samples [][]sample) (size int64) {
-	for j := range samples {
-		if j == i || i >= c.floors && c.variants[i].command.sink == toNull {
-			size = max(size, samples[j][0].bytes)
-		}
-	}
-	return size
 }
 
 // A spread is what several rounds gave.

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -19,8 +18,7 @@ import (
 type sink int
 
 const (
-	// toPipe is a pipe that this process reads and forgets: one read after the other into the same memory, in a thread
-	// that blocks, as cat would do it. A cat would cost one write more for each.
+	// toPipe is a pipe into cat >/dev/null.
 	toPipe sink = iota
 	toNull      // /dev/null
 )
@@ -38,7 +36,7 @@ type sample struct {
 	client time.Duration // the process's CPU, user and system
 	server time.Duration // the CPU of all the server's processes meanwhile, in steps of 10 ms
 	rss    int64         // the process's greatest resident memory, in bytes
-	bytes  int64         // that came through the pipe
+	bytes  int64         // of JSON
 }
 
 // A variant is one way to do the work of a contest.
@@ -55,6 +53,7 @@ type contest struct {
 	rows     int64 // that each variant reads; 0: it is not about rows
 	rounds   int   // 0: as many as usual
 	floors   int   // the first so many variants are what the others are compared with
+	bars     bool  // it is in the plot
 	variants []variant
 }
 
@@ -64,6 +63,7 @@ func (b *bench) race(ctx context.Context, c contest) error {
 	if rounds == 0 {
 		rounds = b.rounds
 	}
+	var size int64
 	for _, v := range c.variants {
 		if v.records == 0 {
 			continue
@@ -78,6 +78,7 @@ func (b *bench) race(ctx context.Context, c contest) error {
 		if r.records != v.records {
 			return fmt.Errorf("%s: %s: %d records came, not %d", c.title, v.name, r.records, v.records)
 		}
+		size = r.size
 	}
 	samples := make([][]sample, len(c.variants))
 	for round := range rounds {
@@ -89,6 +90,9 @@ func (b *bench) race(ctx context.Context, c contest) error {
 			s, err := b.measure(ctx, v.command)
 			if err != nil {
 				return fmt.Errorf("%s: %s: %w", c.title, v.name, err)
+			}
+			if i >= c.floors {
+				s.bytes = size // as many in every variant
 			}
 			samples[i] = append(samples[i], s)
 		}
@@ -116,29 +120,26 @@ func (b *bench) process(ctx context.Context, c command) (*exec.Cmd, *bytes.Buffe
 // measure runs c once.
 func (b *bench) measure(ctx context.Context, c command) (sample, error) {
 	cmd, stderr := b.process(ctx, c)
-	out, drained, err := open(c.sink)
+	reader, err := c.sink.open(ctx, cmd)
 	if err != nil {
 		return sample{}, err
 	}
-	cmd.Stdout = out
 	before, err := b.serverCPU()
 	if err != nil {
-		return sample{}, errors.Join(err, out.Close())
+		return sample{}, errors.Join(err, reader())
 	}
 	begin := time.Now()
-	err = cmd.Start()
-	if left := errors.Join(err, out.Close()); left != nil {
-		return sample{}, fmt.Errorf("start %s: %w", filepath.Base(c.path), left)
+	if err := cmd.Start(); err != nil {
+		return sample{}, fmt.Errorf("start %s: %w", filepath.Base(c.path), errors.Join(err, reader()))
 	}
 	gone, peak := make(chan struct{}), make(chan int64)
 	go func() { peak <- watch(cmd.Process.Pid, gone) }()
-	err = cmd.Wait()
-	read := <-drained
-	s := sample{wall: time.Since(begin), bytes: read.size}
+	err = errors.Join(cmd.Wait(), reader())
+	s := sample{wall: time.Since(begin)}
 	close(gone)
 	s.rss = <-peak
 	if err != nil {
-		return s, fmt.Errorf("run %s: %w: %s%s", filepath.Base(c.path), err, stderr, read.tail)
+		return s, fmt.Errorf("run %s: %w: %s", filepath.Base(c.path), err, stderr)
 	}
 	s.client = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 	after, err := b.serverCPU()
@@ -146,44 +147,29 @@ func (b *bench) measure(ctx context.Context, c command) (sample, error) {
 	return s, err
 }
 
-// A drain is what came through a pipe: how much, and the end of it, for an error.
-type drain struct {
-	size int64
-	tail string
-}
-
-// open makes the sink. The caller closes the file when the process has it; then the drain comes.
-func open(to sink) (*os.File, <-chan drain, error) {
-	drained := make(chan drain, 1)
+// open gives cmd its standard output. The function that comes back is called when cmd has ended, and waits for the
+// reader of the pipe.
+func (to sink) open(ctx context.Context, cmd *exec.Cmd) (func() error, error) {
 	if to == toNull {
-		drained <- drain{}
-		f, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
-		return f, drained, err
+		return func() error { return nil }, nil // os/exec opens /dev/null where Stdout is nil
 	}
-	// os.Pipe would give an end that does not block: two more system calls for each read.
-	var fds [2]int
-	if err := syscall.Pipe(fds[:]); err != nil {
-		return nil, nil, fmt.Errorf("make a pipe: %w", err)
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("make a pipe: %w", err)
 	}
-	syscall.CloseOnExec(fds[0])
-	syscall.CloseOnExec(fds[1])
-	r, w := os.NewFile(uintptr(fds[0]), "output"), os.NewFile(uintptr(fds[1]), "input")
-	go func() {
-		defer r.Close()
-		buf := make([]byte, 128<<10)
-		var d drain
-		var last int
-		for {
-			n, err := r.Read(buf)
-			if err != nil { // the process is gone
-				d.tail = string(buf[max(0, last-2000):last])
-				drained <- d
-				return
-			}
-			d.size, last = d.size+int64(n), n
-		}
-	}()
-	return w, drained, nil
+	cat := exec.CommandContext(ctx, "cat")
+	cat.Stdin = r
+	err = cat.Start()
+	r.Close()
+	if err != nil {
+		w.Close()
+		return nil, fmt.Errorf("start cat: %w", err)
+	}
+	cmd.Stdout = w
+	return func() error {
+		w.Close()
+		return cat.Wait()
+	}, nil
 }
 
 // watch looks at a process's greatest resident memory until it is gone: often at first, for one that is short.

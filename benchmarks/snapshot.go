@@ -15,7 +15,7 @@ func snapshot(ctx context.Context, b *bench) error {
 			return err
 		}
 	}
-	for _, t := range []*table{&narrow, &wide, &lineitem} {
+	for _, t := range []*table{&narrow, &wide, &lineitem, &documents, &lists, &texts} {
 		rows := b.scaled(t.rows)
 		if err := b.load(ctx, t, rows); err != nil {
 			return err
@@ -27,7 +27,7 @@ func snapshot(ctx context.Context, b *bench) error {
 		one, two := b.read(configs[0], catalog, ""), b.read(configs[1], catalog, "")
 		err = b.race(ctx, contest{
 			title: fmt.Sprintf("Snapshot: %s, %s rows × %d", t.name, grouped(rows), len(t.columns)),
-			rows:  rows, floors: 1,
+			rows:  rows, floors: 1, bars: true,
 			variants: []variant{
 				{name: "psql COPY, /dev/null", command: b.psql("COPY (SELECT * FROM "+t.name+") TO STDOUT", "")},
 				{name: "1 connection, pipe", command: one, records: rows},

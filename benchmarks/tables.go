@@ -103,3 +103,23 @@ func (b *bench) load(ctx context.Context, t *table, rows int64) error {
 	note("loading %s: %d rows", t.name, rows)
 	return b.exec(ctx, t.create(), t.insert(1, rows), "VACUUM (FREEZE, ANALYZE) "+t.name, "CHECKPOINT")
 }
+
+// documents has one jsonb of about 250 bytes a row, lists one text[] of six, texts one text of 100 kB that is stored
+// out of line and not compressed.
+var documents = table{"documents", 1_000_000, []column{
+	{"id", "int8", "g"},
+	{"document", "jsonb", `jsonb_build_object('id', g, 'name', md5(g::text), ` +
+		`'tags', jsonb_build_array('a', 'b', g % 7), ` +
+		`'address', jsonb_build_object('street', md5((g + 1)::text), 'zip', g % 100000), 'active', g % 3 = 0, ` +
+		`'score', g / 7.0, 'note', repeat('x ', (g % 20)::int))`},
+}}
+
+var lists = table{"lists", 1_000_000, []column{
+	{"id", "int8", "g"},
+	{"words", "text[]", `ARRAY[left(md5(g::text), 8), 'two words', NULL, 'say "it"', left(md5((g + 1)::text), 12), '']`},
+}}
+
+var texts = table{"texts", 3_000, []column{
+	{"id", "int8", "g"},
+	{"body", "text", `(SELECT string_agg(md5((g * 4000 + i)::text), '') FROM generate_series(1, 3125) AS i)`},
+}}
