@@ -8,7 +8,8 @@ REPORT     := go run ./.ci/testreport
 LINTER     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 LINTER_VERSION := v2.15.0
 
-.PHONY: help build test race lint bench bench-quick demo form-test chaos chaos-mutants image image-test ci
+.PHONY: help build test test-integration race lint bench bench-quick demo form-test chaos chaos-mutants image image-test
+.PHONY: conformance versions ci
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -18,6 +19,9 @@ build: ## the connector, as bin/source-postgres
 
 test: ## unit and integration tests
 	@go test -json -count=1 ./... | $(REPORT)
+
+test-integration: ## the integration tests alone
+	@go test -json -count=1 ./integration_tests | $(REPORT)
 
 race: ## the same tests under the race detector, the connector's binary included
 	@CONNECTOR_RACE=1 go test -race -json -count=1 ./... | $(REPORT)
@@ -58,7 +62,13 @@ image: ## the container image; GO_IMAGE and BASE_IMAGE may be set
 
 image-test: ## the image, run as the platform runs it
 	@IMAGE_UNDER_TEST=$(REPOSITORY):$(VERSION) \
-		go test -json -count=1 -tags image -run '^TestImage' ./integration_tests | $(REPORT)
+		go test -json -count=1 -tags image -run '^Test(Image|Launcher)' ./integration_tests | $(REPORT)
+
+conformance: ## Airbyte's own clients and suites, with packages from PyPI and a container engine that it gets for itself
+	.ci/conformance
+
+versions: ## the integration tests on PostgreSQL 13 to 18, which it gets for itself; writes docs/versions.md
+	.ci/versions
 
 ci: ## everything that has to hold before a change is taken
 	.ci/run
