@@ -26,10 +26,10 @@ func TestSlotCopied(t *testing.T) {
 // A slot that is lost while it is read from ends the attempt; the next one says what has happened.
 func TestSlotLostDuringRead(t *testing.T) {
 	t.Parallel()
-	c := newCaptureOn(t, private(t, "max_slot_wal_keep_size=96MB", "max_wal_size=32MB", "min_wal_size=32MB"),
+	c := newCaptureOn(t, private(t, "max_slot_wal_keep_size=32MB", "max_wal_size=32MB", "min_wal_size=32MB"),
 		"CREATE TABLE t (id int PRIMARY KEY, pad text); CREATE TABLE other (pad text)", nil)
 	c.first("t")
-	const rows = 30_000
+	const rows = 12_000
 	c.exec("INSERT INTO t SELECT n, repeat('x', 1000) FROM generate_series(1, $1::int) AS n", rows)
 	p := start(t, "read", input{config: c.settings, catalog: c.catalog, state: c.state})
 	p.until(func(m message) bool { return m.Record != nil })

@@ -14,7 +14,7 @@ import (
 )
 
 // memoryBound is what the connector may need for these tables, whatever happens.
-const memoryBound = 192 << 20
+const memoryBound = 128 << 20
 
 // A run is what came of one attempt to read.
 type run struct {

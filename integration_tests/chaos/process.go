@@ -23,6 +23,8 @@ type process struct {
 	lines  *bufio.Reader
 	stderr bytes.Buffer
 	hung   *time.Timer
+	over   chan struct{} // closed when the process is
+	peak   chan int64    // its peak of memory in bytes, as far as it was seen
 }
 
 // endsWithin is how long an attempt may take. None needs nearly as long: it is there to tell a hang.
@@ -58,8 +60,31 @@ func start(ctx context.Context, binary, dir, command string, files map[string]an
 		r.Close()
 		return nil, err
 	}
+	p.over, p.peak = make(chan struct{}), make(chan int64, 1)
+	go p.weigh()
 	p.hung = time.AfterFunc(endsWithin, func() { _ = p.cmd.Process.Signal(syscall.SIGQUIT) }) // it shows its stacks
 	return p, nil
+}
+
+// weigh looks at the process's peak of memory until it is over. What the system says at its end has that of this
+// process in it, from which it was forked.
+func (p *process) weigh() {
+	var peak int64
+	for {
+		status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid)) // it may be over
+		if _, rest, ok := strings.Cut(string(status), "VmHWM:"); ok {
+			var kB int64
+			if _, err := fmt.Sscan(rest, &kB); err == nil {
+				peak = max(peak, kB<<10)
+			}
+		}
+		select {
+		case <-time.After(25 * time.Millisecond):
+		case <-p.over:
+			p.peak <- peak
+			return
+		}
+	}
 }
 
 // line gives the next line without its end; torn: the output ended in the middle of one. err is io.EOF at the end, also
@@ -79,15 +104,14 @@ func (p *process) line() (text []byte, torn bool, err error) {
 func (p *process) end() (code int, memory int64, err error) {
 	err = p.cmd.Wait()
 	p.stdout.Close()
+	close(p.over)
+	memory = <-p.peak
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		return 0, 0, err
 	}
 	if !p.hung.Stop() {
 		return 0, 0, fmt.Errorf("the connector hung: %s", p.stderr.String())
-	}
-	if usage, ok := p.cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		memory = usage.Maxrss << 10
 	}
 	code = p.cmd.ProcessState.ExitCode()
 	if status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() {

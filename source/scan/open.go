@@ -129,11 +129,12 @@ func (p *progress) promote(s *Session) {
 }
 
 // behind reports that the server has not got as far as the state: then the numbers of transactions, which tell what has
-// been written since, begin again somewhere below it.
+// been written since, begin again somewhere below it. Numbers above the oldest transaction that was open then do not
+// count: a crash forgets those of which nothing had been written to the disk, and what gets them anew is looked at.
 func (p *progress) behind(s *Session) error {
 	bound := uint64(0)
 	if then, err := ParseSnapshot(state.MarkOf(p.from).Snapshot); err == nil {
-		bound = then.Xmax
+		bound = then.Xmin
 	}
 	if last, ok := p.from.(*state.Xmin); ok {
 		bound = max(bound, last.Bound)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
+	"time"
 
 	"source-postgres/protocol"
 )
@@ -14,14 +15,22 @@ import (
 type Ledger struct {
 	log     *Log // nil: STREAM states
 	streams map[protocol.StreamDescriptor]Stream
+	made    time.Time // the last state of all streams
 }
+
+// A state of so many streams is not made each time that one of them has come a piece further, but once in a while: the
+// states of a first pass would otherwise grow with the square of the number of streams.
+const (
+	manyStreams = 100
+	manyEvery   = time.Second
+)
 
 // NewLedger is a Ledger of the streams that an earlier sync left; log is nil for STREAM states.
 func NewLedger(log *Log, streams map[protocol.StreamDescriptor]Stream) *Ledger {
 	return &Ledger{log: log, streams: streams}
 }
 
-// Stream notes where stream d stands and makes the state.
+// Stream notes where stream d stands and makes the state; it gives nil where that is left for one of the next.
 func (l *Ledger) Stream(d protocol.StreamDescriptor, s Stream) *protocol.State {
 	if l.log == nil {
 		return &protocol.State{
@@ -30,6 +39,9 @@ func (l *Ledger) Stream(d protocol.StreamDescriptor, s Stream) *protocol.State {
 		}
 	}
 	l.streams[d] = s
+	if len(l.streams) >= manyStreams && time.Since(l.made) < manyEvery {
+		return nil
+	}
 	return l.global()
 }
 
@@ -53,6 +65,7 @@ type shared struct {
 }
 
 func (l *Ledger) global() *protocol.State {
+	l.made = time.Now()
 	sh := shared{
 		Version: 2, Type: typeFollow, LSN: l.log.LSN.String(), Number: decimal(l.log.Number),
 		System: l.log.System, Timeline: l.log.Timeline, Ahead: l.log.Ahead,
