@@ -93,7 +93,10 @@ func (w *worker) begin(ctx context.Context, p *progress) (err error) {
 func explain(err error, p *progress) *protocol.Error {
 	e := &protocol.Error{}
 	if !errors.As(err, &e) {
-		e = &protocol.Error{Kind: protocol.System, Message: fmt.Sprintf("Stream %s: %v.", p.Descriptor, err), Err: err}
+		e = &protocol.Error{
+			Kind: protocol.System, Err: err,
+			Message: fmt.Sprintf("Stream %s could not be read: %v.", p.Descriptor, err),
+		}
 	}
 	about := *e
 	about.Stream = &p.Descriptor
