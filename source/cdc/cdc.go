@@ -61,6 +61,9 @@ type Reader struct {
 	// Of this Run.
 	target pglogrepl.LSN
 	over   bool // every change before target has been read
+	from   pglogrepl.LSN
+	began  time.Time
+	had    int64 // records before it
 	// Before the end of the first transaction: what has been sent of it.
 	resumed resumption
 
@@ -159,8 +162,8 @@ func (r *Reader) Run(ctx context.Context, target pglogrepl.LSN) error {
 	}
 	r.relations, r.inside, r.target, r.over = map[uint32]*relation{}, false, target, r.at.LSN >= target
 	r.resumed = resumption{sent: r.at.Sent}
-	r.logged = time.Now()
-	slog.Info("reading the log", "from", r.at.LSN, "to", target)
+	r.from, r.began, r.logged, r.had = r.at.LSN, time.Now(), time.Now(), r.records()
+	slog.Info("reading the log", "from", r.at.LSN, "to", target, "bytes", max(int64(target)-int64(r.at.LSN), 0))
 	f := newFeed(conn, r.patience, func() pglogrepl.LSN { return pglogrepl.LSN(r.accepted.Load()) }, r.at.LSN)
 	group, both := errgroup.WithContext(ctx)
 	receiving, stop := context.WithCancel(both)
@@ -176,7 +179,11 @@ func (r *Reader) Run(ctx context.Context, target pglogrepl.LSN) error {
 		defer protocol.Recover(&err)
 		return r.consume(both, f)
 	})
-	return r.blame(ctx, group.Wait())
+	err = r.blame(ctx, group.Wait())
+	if err == nil {
+		r.finished()
+	}
+	return err
 }
 
 // blame gives the reason for err where the slot was lost while it was read from: the server then just ends the
@@ -244,7 +251,7 @@ func (r *Reader) consume(ctx context.Context, f *feed) error {
 			rest = rest[size:]
 		}
 		f.done(chunk)
-		r.progress()
+		r.progress(ctx)
 	}
 	if err := r.checkpoint(ctx, true); err != nil {
 		return err
@@ -346,16 +353,6 @@ func (r *Reader) checkpoint(ctx context.Context, last bool) error {
 	}
 	r.sent, r.sentBytes, r.saved = 0, 0, time.Now()
 	return nil
-}
-
-// progress logs how far there is to go, now and then.
-func (r *Reader) progress() {
-	if time.Since(r.logged) < 30*time.Second {
-		return
-	}
-	r.logged = time.Now()
-	left := int64(r.target) - int64(r.at.LSN)
-	slog.Info("log goes on", "at", r.at.LSN, "to", r.target, "bytes_left", max(left, 0))
 }
 
 // truncated warns: a TRUNCATE has no records.

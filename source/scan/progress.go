@@ -85,14 +85,25 @@ func (p *progress) read(rows int64) {
 	if now.Unix()-last < progressInterval || !p.logged.CompareAndSwap(last, now.Unix()) {
 		return
 	}
-	args := []any{
-		"stream", p.Descriptor, "rows", total,
-		"rows_per_second", int64(float64(total) / now.Sub(p.began).Seconds()),
+	whole := int64(0)
+	if s := p.Table.Storage; s != nil && p.from == nil {
+		whole = s.Rows
 	}
-	if s := p.Table.Storage; s != nil && s.Rows > 0 && p.from == nil {
-		args = append(args, "percent_estimated", min(100*total/s.Rows, 100))
+	slog.Info("stream goes on", append([]any{"stream", p.Descriptor}, pace(total, whole, now.Sub(p.began))...)...)
+}
+
+// pace is how a reading comes on that has brought so many of the rows that are estimated (0: nobody knows) in that time.
+func pace(rows, whole int64, after time.Duration) []any {
+	each := float64(rows) / after.Seconds()
+	args := []any{"rows", rows, "rows_per_second", int64(each)}
+	if whole <= 0 {
+		return args
 	}
-	slog.Info("stream goes on", args...)
+	args = append(args, "percent_estimated", min(100*rows/whole, 100))
+	if rows > 0 && rows < whole {
+		args = append(args, "seconds_left_estimated", int64(float64(whole-rows)/each))
+	}
+	return args
 }
 
 // progressInterval is the time between two progress logs of a stream, in seconds.
