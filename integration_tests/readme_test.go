@@ -10,8 +10,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-
-	"source-postgres/integration_tests/pgtest"
 )
 
 // A block is a fenced block of a page: its language, its text, and the last code in the line that leads to it.
@@ -48,10 +46,15 @@ func blocks(t *testing.T, page, section string) []block {
 func checkout(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	for _, name := range []string{
-		"main.go", "spec.json", "go.mod", "go.sum", "Makefile", "metadata.yaml", "protocol", "source",
-	} {
-		err := filepath.WalkDir(filepath.Join("..", name), func(path string, entry fs.DirEntry, err error) error {
+	names, err := filepath.Glob("../*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"spec.json", "go.mod", "go.sum", "Makefile", "metadata.yaml", "protocol", "source"} {
+		names = append(names, filepath.Join("..", name))
+	}
+	for _, name := range names {
+		err := filepath.WalkDir(name, func(path string, entry fs.DirEntry, err error) error {
 			if err != nil {
 				return err
 			}
@@ -76,15 +79,7 @@ func checkout(t *testing.T) string {
 // is one that nobody has prepared, the directory holds what a clone does, and the environment hardly anything.
 func TestReadmeLeadsToChanges(t *testing.T) {
 	t.Parallel()
-	s, err := pgtest.Private(t.Context(), "wal_level = replica")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	s := private(t, "wal_level = replica")
 	// The page calls its database shop, and its table orders.
 	db := newDBOn(t, s)
 	do(t, db.connect(), `CREATE TABLE orders (id int PRIMARY KEY, total numeric, note text);
@@ -107,7 +102,8 @@ func TestReadmeLeadsToChanges(t *testing.T) {
 			cmd.Env = append(cmd.Env, name+"="+strings.TrimSpace(string(value)))
 		}
 		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%s: %v: %s", script, err, out)
+			said, _ := os.ReadFile(filepath.Join(dir, "first.jsonl"))
+			t.Fatalf("%s: %v: %s%s", script, err, out, said)
 		}
 	}
 	statements := 0
@@ -185,16 +181,7 @@ func ordersIn(t *testing.T, output []byte) []string {
 // The examples of every mode do what they say, with the table that goes with them.
 func TestExamplesRead(t *testing.T) {
 	t.Parallel()
-	s, err := pgtest.Private(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	db := newDBOn(t, s)
+	db := newDBOn(t, private(t))
 	setup, err := os.ReadFile("../examples/setup.sql")
 	if err != nil {
 		t.Fatal(err)

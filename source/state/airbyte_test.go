@@ -262,3 +262,73 @@ func TestLegacyStates(t *testing.T) {
 		}
 	}
 }
+
+// version2 is what version 2 of Airbyte's connector asks of a state: which keys, of which types.
+var version2 = map[string]map[string]func(any) bool{
+	typeCursor: {
+		"cursor_field": func(v any) bool {
+			list, ok := v.([]any)
+			return ok && len(list) == 1 && isText(list[0])
+		},
+		"cursor":              func(v any) bool { return v == nil || isText(v) },
+		"cursor_record_count": func(v any) bool { return v == nil || isNumber(v) },
+	},
+	typeXmin: {"num_wraparound": isNumber, "xmin_xid_value": isNumber, "xmin_raw_value": isNumber},
+	typeCtid: {
+		"ctid": func(v any) bool {
+			var block, tuple int64
+			n, err := fmt.Sscanf(fmt.Sprint(v), "(%d,%d)", &block, &tuple)
+			return err == nil && n == 2
+		},
+		"relation_filenode": isNumber,
+		"incremental_state": func(v any) bool { _, ok := v.(map[string]any); return ok },
+	},
+}
+
+func isText(v any) bool { _, ok := v.(string); return ok }
+
+func isNumber(v any) bool { _, ok := v.(float64); return ok }
+
+// complaint is what is wrong with a state by the rules of version 2; "" if it is one.
+func complaint(s map[string]any) string {
+	kind, _ := s["state_type"].(string)
+	keys, ok := version2[kind]
+	if s["version"] != 2.0 || !ok || !isText(s["stream_name"]) || !isText(s["stream_namespace"]) {
+		return fmt.Sprintf("version %v, state_type %q", s["version"], kind)
+	}
+	for key, fits := range keys {
+		if !fits(s[key]) {
+			return fmt.Sprintf("%s: %v", key, s[key])
+		}
+	}
+	if then, ok := s["incremental_state"].(map[string]any); ok && len(then) > 0 {
+		return complaint(then)
+	}
+	return ""
+}
+
+// Whoever goes back to Airbyte's connector takes states of Standard and Xmin along.
+func TestStatesAreVersion2(t *testing.T) {
+	moved := &Cursor{Field: "id", Value: pointer("5"), Count: 1}
+	all := map[string]Stream{
+		"begun by Airbyte": &Ctid{Filenode: 1, Done: Blocks{{0, 3}}, Tuple: 4, Then: moved, Moved: moved},
+	}
+	for name, s := range states() {
+		switch s.state.(type) {
+		case *Ctid, *Cursor, *Xmin:
+			all[name] = s.state
+		}
+	}
+	for name, s := range all {
+		var loose map[string]any
+		if err := json.Unmarshal(marshal(orders, s), &loose); err != nil {
+			t.Fatal(err)
+		}
+		if wrong := complaint(loose); wrong != "" {
+			t.Errorf("%s: %s", name, wrong)
+		}
+	}
+	if len(all) < 8 {
+		t.Errorf("%d states, want one of every kind", len(all))
+	}
+}
