@@ -92,7 +92,7 @@ func (p *progress) read(rows int64) {
 	slog.Info("stream goes on", append([]any{"stream", p.Descriptor}, pace(total, whole, now.Sub(p.began))...)...)
 }
 
-// pace is how a reading comes on that has brought so many of the rows that are estimated (0: nobody knows) in that time.
+// pace is how a reading comes on that has brought so many rows in that time, of whole by estimate (0: nobody knows).
 func pace(rows, whole int64, after time.Duration) []any {
 	each := float64(rows) / after.Seconds()
 	args := []any{"rows", rows, "rows_per_second", int64(each)}
