@@ -89,8 +89,8 @@ type handover struct {
 // follow makes of a stream's state in Airbyte's terms one in ours. Its pass is over if a positive mark says so: the
 // name with a cursor_field but without a cursor, or in version 3 a pass without a ctid. Of all other streams the
 // changes since the position are sent, and then the pass goes on: the log has the rows that have moved, and the deletes
-// of those that are gone. The pass begins again where nothing says how far it had come; and where version 3 has read the
-// log meanwhile, of which it is not known whether it sends changes of streams that it has not finished.
+// of those that are gone. The pass begins again where nothing says how far it had come; and where version 3 has read
+// the log meanwhile, of which it is not known whether it sends changes of streams that it has not finished.
 func (h *handover) follow(s Stream, sh *shape) Stream {
 	since := &Follow{From: h.at}
 	switch s := s.(type) {
