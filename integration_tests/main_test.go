@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -23,7 +24,19 @@ var (
 	server    *pgtest.Server // shared by all tests; each has databases of its own
 
 	counted sync.Map // names of the top-level tests that used the harness
+
+	remarks struct { // for the end of the run
+		sync.Mutex
+		texts []string
+	}
 )
+
+// remark has a line shown at the end of the run: what was found, or what this machine could not run.
+func remark(format string, args ...any) {
+	remarks.Lock()
+	defer remarks.Unlock()
+	remarks.texts = append(remarks.texts, fmt.Sprintf(format, args...))
+}
 
 func TestMain(m *testing.M) {
 	code, err := runTests(m)
@@ -57,6 +70,10 @@ func runTests(m *testing.M) (code int, err error) {
 	code = m.Run()
 	tests := 0
 	counted.Range(func(any, any) bool { tests++; return true })
+	slices.Sort(remarks.texts)
+	for _, text := range remarks.texts {
+		fmt.Println("integration:", text)
+	}
 	fmt.Printf("integration: %d tests ran on %s\n", tests, server)
 	return code, nil
 }

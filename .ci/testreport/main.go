@@ -53,6 +53,7 @@ type report struct {
 	builds   map[string]*strings.Builder // compiler output by import path
 	kinds    map[string]*count           // unit, integration
 	server   string                      // where the integration tests ran
+	remarks  []string                    // what they have to say beside
 	broken   bool                        // a package failed
 }
 
@@ -82,8 +83,12 @@ func (r *report) event(e *event) {
 	switch e.Action {
 	case "output":
 		r.text(key).WriteString(e.Output)
-		if _, server, found := strings.Cut(e.Output, " tests ran on "); found && strings.HasPrefix(e.Output, "integration: ") {
-			r.server = strings.TrimSpace(server)
+		if text, found := strings.CutPrefix(e.Output, "integration: "); found && e.Test == "" {
+			if _, server, found := strings.Cut(text, " tests ran on "); found {
+				r.server = strings.TrimSpace(server)
+			} else {
+				r.remarks = append(r.remarks, strings.TrimSpace(text))
+			}
 		}
 		if strings.HasPrefix(e.Output, "seed: ") { // of a test that draws what it does
 			fmt.Print(e.Output)
@@ -151,6 +156,9 @@ func (r *report) close() int {
 	unit, integration := r.kinds["unit"], r.kinds["integration"]
 	all := count{
 		unit.passed + integration.passed, unit.failed + integration.failed, unit.skipped + integration.skipped,
+	}
+	for _, text := range r.remarks {
+		fmt.Println("integration:", text)
 	}
 	if unit.passed+unit.failed > 0 {
 		fmt.Println("unit:", unit)

@@ -49,13 +49,12 @@ func binaries(ctx context.Context) (string, error) {
 }
 
 func complete(dir string) bool {
-	for _, name := range []string{"initdb", "postgres"} {
-		info, err := os.Stat(filepath.Join(dir, name))
-		if err != nil || info.IsDir() {
-			return false
-		}
-	}
-	return true
+	return executable(filepath.Join(dir, "initdb")) && executable(filepath.Join(dir, "postgres"))
+}
+
+func executable(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && !info.IsDir() && info.Mode()&0o111 != 0
 }
 
 // majorOf is 15 for /usr/lib/postgresql/15/bin.
@@ -65,45 +64,101 @@ func majorOf(dir string) int {
 }
 
 // install installs Debian's packages and gives the directory of their programs. The cluster that the packages would
-// make and start for themselves is not made. Several test processes may call it at once: one installs, the others wait
-// for it.
+// make and start for themselves is not made.
 func install(ctx context.Context) (string, error) {
 	if os.Geteuid() != 0 {
 		return "", errNoBinaries
 	}
-	apt, err := exec.LookPath("apt-get")
-	if err != nil {
+	if _, err := exec.LookPath("apt-get"); err != nil {
 		return "", errNoBinaries
 	}
-	lock, err := os.OpenFile(filepath.Join(tempDir(), "pgtest.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	err := underLock(func() error {
+		if _, err := binaries(ctx); err == nil {
+			return nil
+		}
+		if err := preventCluster(); err != nil {
+			return err
+		}
+		return apt(ctx, "postgresql", "postgresql-contrib")
+	})
 	if err != nil {
 		return "", fmt.Errorf("install PostgreSQL: %w", err)
+	}
+	return binaries(ctx)
+}
+
+// Tool gives the path of a program that is not PostgreSQL's own, such as pgbouncer or sshd. Where it is missing, the
+// Debian package of it is installed, if this process is root and has apt-get; no service of it is started.
+func Tool(ctx context.Context, name, debian string) (string, error) {
+	if path, err := tool(name); err == nil {
+		return path, nil
+	}
+	if os.Geteuid() != 0 {
+		return "", fmt.Errorf("%s is not on this machine, and installing it (%s) takes root", name, debian)
+	}
+	if _, err := exec.LookPath("apt-get"); err != nil {
+		return "", fmt.Errorf("%s is not on this machine, and there is no apt-get to install it with", name)
+	}
+	err := underLock(func() error {
+		if _, err := tool(name); err == nil {
+			return nil
+		}
+		// Debian's way to say that no service is to be started now.
+		const policy = "/usr/sbin/policy-rc.d"
+		if _, err := os.Stat(policy); errors.Is(err, os.ErrNotExist) {
+			if err := os.WriteFile(policy, []byte("#!/bin/sh\nexit 101\n"), 0o755); err != nil {
+				return err
+			}
+			defer os.Remove(policy)
+		}
+		return apt(ctx, debian)
+	})
+	if err != nil {
+		return "", fmt.Errorf("install %s: %w", name, err)
+	}
+	return tool(name)
+}
+
+// tool looks where programs for administrators are, too.
+func tool(name string) (string, error) {
+	for _, path := range []string{name, "/usr/sbin/" + name, "/usr/local/sbin/" + name} {
+		if path, err := exec.LookPath(path); err == nil {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("find %s: %w", name, exec.ErrNotFound)
+}
+
+// underLock runs do while no other test process does the same.
+func underLock(do func() error) error {
+	lock, err := os.OpenFile(filepath.Join(tempDir(), "pgtest.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
 	}
 	defer lock.Close() // which unlocks it
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
-		return "", fmt.Errorf("install PostgreSQL: lock %s: %w", lock.Name(), err)
+		return fmt.Errorf("lock %s: %w", lock.Name(), err)
 	}
-	if dir, err := binaries(ctx); err == nil {
-		return dir, nil
-	}
-	if err := preventCluster(); err != nil {
-		return "", fmt.Errorf("install PostgreSQL: %w", err)
-	}
-	fmt.Fprintln(os.Stderr, "pgtest: no PostgreSQL server programs found; installing postgresql with apt-get")
+	return do()
+}
+
+// apt installs packages.
+func apt(ctx context.Context, packages ...string) error {
+	fmt.Fprintln(os.Stderr, "pgtest: installing with apt-get:", strings.Join(packages, " "))
 	for _, args := range [][]string{
 		{"update", "-qq"},
-		{
+		append([]string{
 			"install", "-y", "-qq", "--no-install-recommends", "-o", "Dpkg::Options::=--force-confold",
-			"-o", "DPkg::Lock::Timeout=120", "postgresql", "postgresql-contrib",
-		},
+			"-o", "DPkg::Lock::Timeout=120",
+		}, packages...),
 	} {
-		cmd := exec.CommandContext(ctx, apt, args...)
+		cmd := exec.CommandContext(ctx, "apt-get", args...)
 		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
 		if out, err := cmd.CombinedOutput(); err != nil {
-			return "", fmt.Errorf("install PostgreSQL: apt-get %s: %w: %s", args[0], err, tail(out))
+			return fmt.Errorf("apt-get %s: %w: %s", args[0], err, tail(out))
 		}
 	}
-	return binaries(ctx)
+	return nil
 }
 
 // preventCluster keeps Debian's packages from making a cluster when they are installed.

@@ -20,6 +20,8 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -119,6 +121,21 @@ func (s *Server) Stop() error {
 // String names the server's version and where it came from.
 func (s *Server) String() string {
 	return fmt.Sprintf("PostgreSQL %d.%d (%s)", s.Version/10000, s.Version%10000, s.Via)
+}
+
+// Program is the path of one of PostgreSQL's client programs: psql, pg_basebackup. Of a server that this process
+// started it is the one that came with it.
+func (s *Server) Program(name string) (string, error) {
+	if s.local != nil {
+		if path := filepath.Join(s.local.bin, name); executable(path) {
+			return path, nil
+		}
+	}
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return "", fmt.Errorf("find %s: %w", name, err)
+	}
+	return path, nil
 }
 
 // URL is the address of a database of the server, with the superuser's name and password.

@@ -8,6 +8,8 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -29,9 +31,8 @@ func tlsConfig(t config.TLS, host string) (*tls.Config, error) {
 	if t.Mode == config.Disable {
 		return nil, nil
 	}
-	// libpq does not let a wrong name stop it in any mode but verify-full, so the verification of crypto/tls, which
-	// always includes the name, is only for that one.
-	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host, InsecureSkipVerify: t.Mode != config.VerifyFull}
+	// crypto/tls would verify chain and name together, and the name by other rules than libpq: verify does it.
+	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host, InsecureSkipVerify: true}
 	if t.CA != "" {
 		c.RootCAs = x509.NewCertPool()
 		if !c.RootCAs.AppendCertsFromPEM([]byte(t.CA)) {
@@ -43,8 +44,13 @@ func tlsConfig(t config.TLS, host string) (*tls.Config, error) {
 		}
 	}
 	// As in libpq, require with a certificate authority at hand is verify-ca.
-	if t.Mode == config.VerifyCA || t.Mode == config.Require && t.CA != "" {
-		c.VerifyConnection = func(s tls.ConnectionState) error { return verifyChain(s.PeerCertificates, c.RootCAs) }
+	if t.Mode == config.VerifyCA || t.Mode == config.VerifyFull || t.Mode == config.Require && t.CA != "" {
+		c.VerifyConnection = func(s tls.ConnectionState) error {
+			if err := verifyChain(s.PeerCertificates, c.RootCAs); err != nil || t.Mode != config.VerifyFull {
+				return err
+			}
+			return verifyName(s.PeerCertificates[0], host)
+		}
 	}
 	if t.Certificate == "" {
 		return c, nil
@@ -69,6 +75,36 @@ func verifyChain(chain []*x509.Certificate, roots *x509.CertPool) error {
 	}
 	_, err := chain[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: between})
 	return err
+}
+
+// verifyName checks that a certificate is for host, by libpq's rules: a name of any kind in the subject alternative
+// names will do, and the common name where there is none of the kind that host is of. PostgreSQL's own documentation
+// shows how to make certificates with a common name only.
+func verifyName(c *x509.Certificate, host string) error {
+	host = strings.TrimSuffix(host, ".")
+	address := net.ParseIP(host)
+	if slices.ContainsFunc(c.DNSNames, func(name string) bool { return sameName(name, host) }) ||
+		slices.ContainsFunc(c.IPAddresses, func(other net.IP) bool { return other.Equal(address) }) {
+		return nil
+	}
+	none := len(c.DNSNames) == 0
+	if address != nil {
+		none = len(c.IPAddresses) == 0
+	}
+	if none && sameName(c.Subject.CommonName, host) {
+		return nil
+	}
+	return x509.HostnameError{Certificate: c, Host: host}
+}
+
+// sameName compares a name in a certificate with host: *. at its beginning stands for one label.
+func sameName(name, host string) bool {
+	if strings.EqualFold(name, host) {
+		return name != ""
+	}
+	domain, wild := strings.CutPrefix(name, "*.")
+	_, rest, dotted := strings.Cut(host, ".")
+	return wild && dotted && domain != "" && net.ParseIP(host) == nil && strings.EqualFold(domain, rest)
 }
 
 // dialer connects to the server's port and sees to encryption itself, so that pgconn gets a connection that is ready.
