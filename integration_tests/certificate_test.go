@@ -29,6 +29,7 @@ type subject struct {
 	names   []string
 	expired bool
 	signs   bool // may sign others
+	extra   []pkix.Extension
 	key     crypto.Signer
 }
 
@@ -44,6 +45,7 @@ func issue(t *testing.T, authority *identity, s subject) *identity {
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: s.common},
 		NotBefore: time.Now().Add(-48 * time.Hour), NotAfter: time.Now().Add(365 * 24 * time.Hour),
+		ExtraExtensions: s.extra,
 	}
 	if s.expired {
 		template.NotAfter = time.Now().Add(-time.Hour)

@@ -231,18 +231,18 @@ func TestTunnelPolicies(t *testing.T) {
 // tunnel is lost in the middle, twice; reading goes on from the states, and the destination has what the source has.
 func TestSyncThroughTunnel(t *testing.T) {
 	t.Parallel()
-	b := newBastion(t)
-	if b == nil {
-		return
-	}
 	for _, method := range []string{"full refresh", "Standard", "CDC"} {
 		t.Run(method, func(t *testing.T) {
 			t.Parallel()
+			b := newBastion(t)
+			if b == nil {
+				return
+			}
 			db := newDBOn(t, private(t))
 			settings := db.tunnelled(b)
 			db.exec("CREATE TABLE t (id int PRIMARY KEY, version int, pad text); ALTER TABLE t ALTER COLUMN pad SET STORAGE " +
 				"PLAIN; CREATE PUBLICATION pub FOR TABLE t; ALTER TABLE t REPLICA IDENTITY FULL")
-			db.exec(fmt.Sprintf(fillSQL, "t", 1, 2000))
+			db.exec(fmt.Sprintf(fillSQL, "t", 1, 5000))
 			in := input{config: settings}
 			switch method {
 			case "full refresh":

@@ -30,6 +30,21 @@ func (s *Server) Halt(ctx context.Context, mode string) error {
 	return s.end(ctx, sig)
 }
 
+// Signal tells the server to shut down in the given mode and does not wait for it.
+func (s *Server) Signal(mode string) error {
+	sig, ok := shutdowns[mode]
+	switch {
+	case !ok:
+		return fmt.Errorf("shut the server down: unknown mode %q", mode)
+	case s.local == nil:
+		return errNotOurs
+	}
+	if err := s.local.process.Signal(sig); err != nil {
+		return fmt.Errorf("shut the server down: %w", err)
+	}
+	return nil
+}
+
 // Crash kills the postmaster (SIGKILL) and returns when it is gone. Its children end by themselves soon after; Resume
 // waits for them.
 func (s *Server) Crash(ctx context.Context) error {

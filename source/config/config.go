@@ -6,6 +6,7 @@ package config
 
 import (
 	"net"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -13,8 +14,7 @@ import (
 // A Config is what the user asked for: valid, complete, defaults filled in. It is not changed after Parse; goroutines
 // may share it.
 type Config struct {
-	Host     string // a name, an IP address without brackets, or the absolute path of a directory with a Unix socket
-	Port     uint16
+	Hosts    []Host // at least one; the first that serves is the one
 	Database string
 	Username string
 	Password string   // may be empty
@@ -40,6 +40,12 @@ type Config struct {
 	secrets []string
 }
 
+// A Host is where a database server may be.
+type Host struct {
+	Name string // a name, an IP address without brackets, or the absolute path of a directory with a Unix socket
+	Port uint16
+}
+
 // Defaults of the settings that have one; spec.json shows the same.
 const (
 	DefaultPort                = 5432
@@ -57,8 +63,7 @@ func Parse(text []byte) (*Config, error) {
 	p := &parser{}
 	f := p.root(text)
 	c := &Config{
-		Host:                p.host(f.text("host")),
-		Port:                uint16(f.number("port", DefaultPort, 1, 65535)),
+		Hosts:               p.hosts(f.text("host"), uint16(f.number("port", DefaultPort, 1, 65535))),
 		Database:            f.text("database"),
 		Username:            f.text("username"),
 		Password:            f.secret("password"),
@@ -96,6 +101,26 @@ func (c *Config) Secrets() []string {
 	return append([]string(nil), c.secrets...)
 }
 
+// hosts reads a host, or several with commas between them, each of which may have a port of its own.
+func (p *parser) hosts(s string, port uint16) []Host {
+	if !strings.Contains(s, ",") || strings.Contains(s, "://") || strings.Contains(s, "@") {
+		return []Host{{Name: p.host(s), Port: port}}
+	}
+	var hosts []Host
+	for name := range strings.SplitSeq(s, ",") {
+		own := port
+		if host, number, err := net.SplitHostPort(strings.TrimSpace(name)); err == nil {
+			n, err := strconv.ParseUint(number, 10, 16)
+			if err != nil || n == 0 {
+				p.problem(`Setting "host" names a port that is not from 1 to 65535.`)
+			}
+			name, own = host, uint16(n)
+		}
+		hosts = append(hosts, Host{Name: p.host(name), Port: own})
+	}
+	return hosts
+}
+
 // host makes sure that s is one host. What is refused is not repeated: people paste whole URLs here, password included.
 func (p *parser) host(s string) string {
 	s = strings.TrimSpace(s)
@@ -109,8 +134,6 @@ func (p *parser) host(s string) string {
 	case strings.HasPrefix(s, "/"): // a Unix socket
 	case strings.Contains(s, "://") || strings.Contains(s, "@"):
 		p.problem(`Setting "host" holds a URL. ` + form)
-	case strings.Contains(s, ","):
-		p.problem(`Setting "host" names more than one host. ` + form)
 	case strings.Contains(s, ":") && !strings.Contains(s, "%"): // an IPv6 address may have a zone
 		p.problem(`Setting "host" holds a port. ` + form + ` The port has a setting of its own, "port".`)
 	case strings.ContainsAny(s, "/?# \t\r\n"):

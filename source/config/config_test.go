@@ -45,7 +45,7 @@ func mustParse(t *testing.T, more string) *Config {
 func TestDefaults(t *testing.T) {
 	got := mustParse(t, "")
 	want := &Config{
-		Host: "h", Port: 5432, Database: "d", Username: "u",
+		Hosts: []Host{{"h", 5432}}, Database: "d", Username: "u",
 		TLS: TLS{Mode: Prefer}, Tunnel: Tunnel{Method: NoTunnel}, Method: MethodStandard,
 		Standard: Standard{Lookback: time.Hour, LookbackRows: 100_000},
 		Driver: Driver{
@@ -180,7 +180,8 @@ func TestProblems(t *testing.T) {
 		`"host":"jdbc:postgresql://u:canary@h/d"`:                            "holds a URL",
 		`"host":"u:canary@h"`:                                                "holds a URL",
 		`"host":"h:5433"`:                                                    "holds a port",
-		`"host":"h1,h2"`:                                                     "more than one host",
+		`"host":"h1,,h2"`:                                                    `"host" is empty`,
+		`"host":"h1,h2:99999"`:                                               "names a port",
 		`"host":"my host"`:                                                   "not a host name",
 		`"host":" "`:                                                         `"host" is empty`,
 		`"database":""`:                                                      `"database" is empty`,
@@ -212,13 +213,21 @@ func TestProblems(t *testing.T) {
 	}
 }
 
+func TestHosts(t *testing.T) {
+	got := mustParse(t, `"host":"a, b:5433,[::1],[::2]:7,/run/postgresql"`).Hosts
+	want := []Host{{"a", 5432}, {"b", 5433}, {"::1", 5432}, {"::2", 7}, {"/run/postgresql", 5432}}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
 func TestHost(t *testing.T) {
 	const padded = "  db.example.com "
 	for host, want := range map[string]string{
 		padded: "db.example.com", "[::1]": "::1", "fe80::1%eth0": "fe80::1%eth0", "10.0.0.1": "10.0.0.1",
 		"/var/run/postgresql": "/var/run/postgresql",
 	} {
-		if got := mustParse(t, `"host":"`+host+`"`).Host; got != want {
+		if got := mustParse(t, `"host":"`+host+`"`).Hosts[0].Name; got != want {
 			t.Errorf("%q: %q", host, got)
 		}
 	}
@@ -286,7 +295,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if c.Host == "" || c.Port == 0 || c.Username == "" || c.Database == "" || c.CheckpointInterval <= 0 ||
+		if c.Hosts[0].Name == "" || c.Hosts[0].Port == 0 || c.Username == "" || c.Database == "" || c.CheckpointInterval <= 0 ||
 			c.MaxFieldBytes <= 0 || c.TLS.Mode == "" || c.Method == "" {
 			t.Errorf("incomplete: %+v", c)
 		}

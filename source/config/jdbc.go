@@ -12,9 +12,11 @@ type Target string
 
 // The kinds of server.
 const (
-	AnyServer Target = ""
-	Primary   Target = "primary"
-	Standby   Target = "standby"
+	AnyServer     Target = ""
+	Primary       Target = "primary"
+	Standby       Target = "standby"
+	PreferPrimary Target = "prefer primary" // of several hosts
+	PreferStandby Target = "prefer standby"
 )
 
 // Driver holds what jdbc_url_params asks of connections, in our terms; without it, the defaults.
@@ -122,17 +124,22 @@ func (p *parser) urlSeconds(name, value string, absent time.Duration) time.Durat
 	return time.Duration(n) * time.Second
 }
 
-// target translates targetServerType. There is one host, so a preference has nothing to choose from.
+// target translates targetServerType.
 func (p *parser) target(value string) Target {
 	switch strings.ToLower(value) {
 	case "primary", "master":
 		return Primary
 	case "secondary", "slave":
 		return Standby
-	case "any", "preferprimary", "prefersecondary", "preferslave":
+	case "preferprimary":
+		return PreferPrimary
+	case "prefersecondary", "preferslave":
+		return PreferStandby
+	case "any":
 		return AnyServer
 	}
-	p.warn(`targetServerType in "jdbc_url_params" is ignored: it must be any, primary or secondary.`)
+	p.warn(`targetServerType in "jdbc_url_params" is ignored: it must be any, primary, secondary, preferPrimary or ` +
+		`preferSecondary.`)
 	return AnyServer
 }
 

@@ -29,8 +29,8 @@ func TestURLParams(t *testing.T) {
 		t.Errorf("got %+v", c.Driver)
 	}
 	ignored := []string{"jdbc_url_params.prepareThreshold", "jdbc_url_params.host", "jdbc_url_params.user"}
-	if !slices.Equal(c.Ignored, ignored) || c.Host != "h" || c.Username != "u" {
-		t.Errorf("ignored %q, host %q, user %q", c.Ignored, c.Host, c.Username)
+	if !slices.Equal(c.Ignored, ignored) || c.Hosts[0].Name != "h" || c.Username != "u" {
+		t.Errorf("ignored %q, host %v, user %q", c.Ignored, c.Hosts, c.Username)
 	}
 	if got := parseURL(t, "loginTimeout=5").Driver.ConnectTimeout; got != 5*time.Second {
 		t.Errorf("loginTimeout gives %s", got)

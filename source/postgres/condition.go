@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"net"
@@ -55,8 +54,7 @@ var conditions = []condition{
 	}, of(func(e x509.CertificateInvalidError) string { return plainX509(e) })},
 	{cause{
 		"08006", protocol.Config, "the certificate of the server cannot be verified", authorityHint,
-	}, either(of(func(e x509.SystemRootsError) string { return firstLine(e) }),
-		of(func(e *tls.CertificateVerificationError) string { return firstLine(e) }))},
+	}, isUnverifiable},
 	{cause{
 		"08006", protocol.Config, "the server ended the encrypted connection",
 		`If the server asks for a client certificate, check "ssl_mode.client_certificate" and "ssl_mode.client_key". ` +
@@ -167,15 +165,6 @@ func of[T error](detail func(T) string) func(error) (string, bool) {
 	}
 }
 
-func either(one, other func(error) (string, bool)) func(error) (string, bool) {
-	return func(err error) (string, bool) {
-		if detail, is := one(err); is {
-			return detail, true
-		}
-		return other(err)
-	}
-}
-
 // early is for what failed before the login was done.
 func early(is func(error) (string, bool)) func(error) (string, bool) {
 	return func(err error) (string, bool) {
@@ -187,6 +176,18 @@ func early(is func(error) (string, bool)) func(error) (string, bool) {
 }
 
 func always(err error) (string, bool) { return firstLine(unwrapAll(err)), true }
+
+// isUnverifiable tells what else crypto/x509 may have against a certificate.
+func isUnverifiable(err error) (string, bool) {
+	var (
+		roots     x509.SystemRootsError
+		weak      x509.InsecureAlgorithmError
+		violated  x509.ConstraintViolationError
+		unhandled x509.UnhandledCriticalExtension
+	)
+	is := errors.As(err, &roots) || errors.As(err, &weak) || errors.As(err, &violated) || errors.As(err, &unhandled)
+	return plainX509(unwrapAll(err)), is
+}
 
 func isAlert(err error) (string, bool) {
 	op, is := errors.AsType[*net.OpError](err)

@@ -63,6 +63,8 @@ func newPeer(t *testing.T, serve func(conn net.Conn, n int)) *peer {
 	return p
 }
 
+func (p *peer) port() uint16 { return uint16(p.listener.Addr().(*net.TCPAddr).Port) }
+
 func (p *peer) connections() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -71,7 +73,7 @@ func (p *peer) connections() int {
 
 func (p *peer) config(mode config.TLSMode) *config.Config {
 	return &config.Config{
-		Host: "127.0.0.1", Port: uint16(p.listener.Addr().(*net.TCPAddr).Port), Database: "d", Username: "u",
+		Hosts: []config.Host{{Name: "127.0.0.1", Port: p.port()}}, Database: "d", Username: "u",
 		Password: "canary", TLS: config.TLS{Mode: mode}, Tunnel: config.Tunnel{Method: config.NoTunnel},
 		Driver: config.Driver{ConnectTimeout: time.Minute, Silence: time.Minute, KeepAlive: true, ApplicationName: "test"},
 	}
@@ -268,7 +270,7 @@ func TestSurroundingsHaveNoSay(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := &Server{base: b, config: &config.Config{
-			Host: "h", Port: 1, Database: "d", Username: "u",
+			Database: "d", Username: "u",
 			Driver: config.Driver{ApplicationName: "a", ConnectTimeout: time.Second},
 		}}
 		s.complete()
@@ -310,7 +312,7 @@ func TestSurroundingsHaveNoSay(t *testing.T) {
 	if got := driver(); !reflect.DeepEqual(got, clean) {
 		t.Errorf("with an environment  %v\nwithout one          %v", got, clean)
 	}
-	if clean["Password"] != "" || clean["Host"] != "h" || len(clean) < 15 {
+	if clean["Password"] != "" || clean["User"] != "u" || len(clean) < 15 {
 		t.Errorf("the driver's settings: %v", clean)
 	}
 	if os.Getenv("PGSERVICE") != "canary" {

@@ -9,11 +9,10 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgproto3"
 
 	"source-postgres/protocol"
 	"source-postgres/source/config"
@@ -23,10 +22,11 @@ import (
 type Server struct {
 	config   *config.Config
 	base     *pgconn.Config // a copy of it makes each connection
-	tls      *tls.Config    // nil: never encrypted
+	hosts    []*host        // to be tried in this order
 	tunnel   *tunnel        // nil: no SSH tunnel
 	settings []config.Setting
-	plain    sync.Once // warns that prefer or allow ended without encryption
+	plain    sync.Once            // warns that prefer or allow ended without encryption
+	chosen   atomic.Pointer[host] // that of the first connection: all others go there too
 }
 
 // Open prepares connections as c says: it reads certificates and keys and, with a tunnel, logs in to the SSH server.
@@ -37,8 +37,12 @@ func Open(ctx context.Context, c *config.Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{config: c, base: base.Copy()}
-	if s.tls, err = tlsConfig(c.TLS, c.Host); err != nil {
-		return nil, err
+	for _, h := range c.Hosts {
+		secured, err := tlsConfig(c.TLS, h.Name)
+		if err != nil {
+			return nil, err
+		}
+		s.hosts = append(s.hosts, &host{Host: h, tls: secured})
 	}
 	for _, setting := range c.Driver.Settings {
 		if isShape(setting.Name) {
@@ -60,7 +64,7 @@ func Open(ctx context.Context, c *config.Config) (*Server, error) {
 // complete fills in what all connections share.
 func (s *Server) complete() {
 	c, b := s.config, s.base
-	b.Host, b.Port, b.Database, b.User, b.Password = c.Host, c.Port, c.Database, c.Username, c.Password
+	b.Database, b.User, b.Password = c.Database, c.Username, c.Password
 	b.ConnectTimeout = c.Driver.ConnectTimeout
 	b.LookupFunc = net.DefaultResolver.LookupHost
 	if s.tunnel != nil { // the name is the SSH server's to resolve
@@ -73,12 +77,6 @@ func (s *Server) complete() {
 	}
 	// The server builds a message in a buffer of at most 1 GB; a longer one is not PostgreSQL's.
 	b.MaxProtocolMessageBodyLen = 1 << 30
-	switch c.Driver.Target {
-	case config.Primary:
-		b.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsPrimary
-	case config.Standby:
-		b.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsStandby
-	}
 }
 
 // Close ends the tunnel, if there is one, and with it the connections through it. Connections without a tunnel are
@@ -92,11 +90,7 @@ func (s *Server) Close() {
 // Connect opens a connection for queries; the caller closes it. Values come in the expected form only between Begin and
 // Commit or Rollback; outside, only UTF-8 is asked for. The error is made as by Explain.
 func (s *Server) Connect(ctx context.Context) (*pgconn.PgConn, error) {
-	conn, err := s.connect(ctx, s.base.Copy())
-	if err != nil {
-		return nil, s.explainConnect(err, "connect to "+s.address(), Explain)
-	}
-	return conn, nil
+	return s.open(ctx, s.base.Copy(), "connect to ", Explain)
 }
 
 // Replicate opens a connection for replication commands, with the session's settings pinned for its whole life; the
@@ -104,14 +98,15 @@ func (s *Server) Connect(ctx context.Context) (*pgconn.PgConn, error) {
 func (s *Server) Replicate(ctx context.Context) (*pgconn.PgConn, error) {
 	c := s.base.Copy()
 	c.RuntimeParams["replication"] = "database"
-	conn, err := s.connect(ctx, c)
-	if err == nil {
-		if err = s.pin(ctx, conn); err == nil {
-			return conn, nil
-		}
-		Close(conn)
+	conn, err := s.open(ctx, c, "open a replication connection to ", explainReplication)
+	if err != nil {
+		return nil, err
 	}
-	return nil, s.explainConnect(err, "open a replication connection to "+s.address(), explainReplication)
+	if err := s.pin(ctx, conn); err != nil {
+		Close(conn)
+		return nil, s.explainConnect(err, "open a replication connection to "+s.address(s.chosen.Load()), explainReplication)
+	}
+	return conn, nil
 }
 
 // explainConnect words a failure to connect: as explain does, but for what the user's own options cause.
@@ -128,48 +123,6 @@ func (s *Server) explainConnect(err error, doing string, explain func(error, str
 		}
 	}
 	return explain(err, doing)
-}
-
-// address names the database for messages.
-func (s *Server) address() string {
-	if s.config.Host != "" && s.config.Host[0] == '/' {
-		return "the database at " + s.config.Host
-	}
-	at := "the database at " + net.JoinHostPort(s.config.Host, strconv.Itoa(int(s.config.Port)))
-	if s.tunnel != nil {
-		at += " through the SSH tunnel"
-	}
-	return at
-}
-
-// connect tries the ways that the TLS mode allows, one after the other. The next is tried only when the server
-// declined this one before it was sent any credential: a wrong password must not go out once more unencrypted.
-func (s *Server) connect(ctx context.Context, c *pgconn.Config) (*pgconn.PgConn, error) {
-	var first error
-	ways := s.ways()
-	for i, way := range ways {
-		sent := false
-		var ahead *readAhead
-		c.DialFunc = s.dialer(way)
-		c.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
-			ahead = &readAhead{r: r}
-			return pgproto3.NewFrontend(ahead, &passwordWatch{w: w, sent: &sent})
-		}
-		conn, err := pgconn.ConnectConfig(ctx, c)
-		if err == nil {
-			conn.CustomData()[aheadKey] = ahead
-			s.warnPlain(ctx, conn)
-			return conn, nil
-		}
-		if i > 0 && (errors.Is(err, errRefused) || way == plaintext && hasCode(err, "28000")) {
-			return nil, first // the second way was closed as well: the first says more
-		}
-		if i+1 == len(ways) || sent || !s.declined(err) {
-			return nil, err
-		}
-		first = err
-	}
-	return nil, first
 }
 
 // A way is how an attempt to connect treats encryption.
@@ -206,7 +159,7 @@ func (s *Server) declined(err error) bool {
 
 // warnPlain says once that a mode which would have liked to encrypt did not.
 func (s *Server) warnPlain(ctx context.Context, conn *pgconn.PgConn) {
-	if _, isTLS := conn.Conn().(*tls.Conn); isTLS || s.config.TLS.Mode != config.Prefer || s.config.Host[0] == '/' {
+	if _, isTLS := conn.Conn().(*tls.Conn); isTLS || s.config.TLS.Mode != config.Prefer || conn.Conn().RemoteAddr().Network() == "unix" {
 		return
 	}
 	s.plain.Do(func() {

@@ -110,13 +110,13 @@ func sameName(name, host string) bool {
 // dialer connects to the server's port and sees to encryption itself, so that pgconn gets a connection that is ready.
 // Like this a refusal of TLS, a failed handshake and a failed login can be told apart, and prefer goes on unencrypted
 // on the same connection, as libpq does.
-func (s *Server) dialer(w way) func(ctx context.Context, network, address string) (net.Conn, error) {
+func (s *Server) dialer(w way, h *host) func(ctx context.Context, network, address string) (net.Conn, error) {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := s.dial(ctx, network, address)
 		if err != nil || w == plaintext || network == "unix" {
 			return conn, err
 		}
-		secured, err := encrypt(ctx, conn, s.tls, w)
+		secured, err := encrypt(ctx, conn, h.tls, w)
 		if err != nil {
 			conn.Close()
 			return nil, err

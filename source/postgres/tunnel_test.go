@@ -145,11 +145,11 @@ func TestTunnelDatabaseFailures(t *testing.T) {
 	p, _ := sshServer(t)
 	c := p.config(config.Disable)
 	c.Tunnel = tunnelTo(p, "")
-	c.Port = 1
+	c.Hosts[0].Port = 1
 	expectProblem(t, connectTo(t, c), protocol.Config, "AllowTcpForwarding")
 	gone := newPeer(t, func(net.Conn, int) {})
 	gone.listener.Close()
-	c.Port = uint16(gone.listener.Addr().(*net.TCPAddr).Port)
+	c.Hosts[0].Port = gone.port()
 	expectProblem(t, connectTo(t, c), protocol.Transient, "State code: 08001", "through the SSH tunnel")
 }
 

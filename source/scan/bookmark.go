@@ -67,7 +67,7 @@ func (b *bookmark) row(e *protocol.Emitter, place []byte, size int) error {
 	}
 	b.bytes, b.saved, b.fresh = 0, time.Now(), false
 	p := b.t.p
-	return e.Checkpoint(func() *protocol.State { return p.ledger.Stream(p.Descriptor, b.half()) })
+	return e.Checkpoint(func() *protocol.State { return p.save(b.half()) })
 }
 
 // half is the state of the stream in the middle of the task. Of the rows with the present value some may be missing.

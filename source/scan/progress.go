@@ -38,6 +38,8 @@ type progress struct {
 	left    int           // tasks
 	unsaved int64         // rows since the last state
 	saved   time.Time
+	written state.Stream // the last state of this sync; nil before there is one
+	states  int          // that have been written
 
 	started   atomic.Bool
 	complete  atomic.Bool
@@ -124,7 +126,7 @@ func (p *progress) finish(e *protocol.Emitter, t task, rows int64) error {
 			return nil
 		}
 		p.unsaved, p.saved = 0, time.Now()
-		return p.ledger.Stream(p.Descriptor, p.state(last))
+		return p.save(p.state(last))
 	})
 	if err != nil || !last {
 		return err
@@ -157,6 +159,13 @@ func (p *progress) state(last bool) state.Stream {
 		s.Done, s.Tuple, s.Finished, s.SyncID = state.Blocks{{From: 0, To: state.End}}, 0, true, p.SyncID
 	}
 	return s
+}
+
+// save makes the message of a state, and notes it.
+func (p *progress) save(s state.Stream) *protocol.State {
+	p.written = s
+	p.states++
+	return p.ledger.Stream(p.Descriptor, s)
 }
 
 // restart forgets what has been read in this sync: the blocks are others now.

@@ -68,7 +68,7 @@ func Run(ctx context.Context, s *Session, streams []*plan.Stream, o Options, w *
 		all[i].logged.Store(time.Now().Unix())
 		all[i].started.Store(o.Begun[stream.Descriptor])
 	}
-	err := runRounds(ctx, s, all, o.Workers, w)
+	err := runAttempts(ctx, s, all, o.Workers, w)
 	var errs []error
 	for _, p := range all {
 		errs = append(errs, p.end(err))

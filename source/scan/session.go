@@ -86,6 +86,18 @@ func (s *Session) Begin(ctx context.Context, snapshot string) error {
 	return nil
 }
 
+// reopen begins a transaction with a new snapshot, on a new connection if the server has ended the old one.
+func (s *Session) reopen(ctx context.Context) error {
+	if s.Conn.IsClosed() {
+		conn, err := s.Server.Connect(ctx)
+		if err != nil {
+			return err
+		}
+		s.Conn = conn
+	}
+	return s.Begin(ctx, "")
+}
+
 // holderSQL names who has the transaction of number $1, the lower 32 bits, open, and since when. Every user may see the
 // locks, of which each transaction has one on its own number. Source: PostgreSQL documentation, pg_locks.
 const holderSQL = `

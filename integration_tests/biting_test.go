@@ -1,0 +1,139 @@
+package integration
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// biting are settings of a role or database that would change values, or end a read, if sessions took them over.
+var biting = []string{
+	"statement_timeout = '300ms'", "lock_timeout = '300ms'", "idle_in_transaction_session_timeout = '300ms'",
+	"idle_session_timeout = '300ms'", "default_transaction_read_only = on", "default_transaction_isolation = serializable",
+	"default_transaction_deferrable = on", "DateStyle = 'German, DMY'", "TimeZone = 'Asia/Kolkata'",
+	"IntervalStyle = 'sql_standard'", "bytea_output = 'escape'", "extra_float_digits = -10", "search_path = 'nowhere'",
+	"standard_conforming_strings = off", "backslash_quote = on", "escape_string_warning = off",
+	"quote_all_identifiers = on", "client_encoding = 'LATIN1'", "lc_monetary = 'C.UTF-8'", "row_security = off",
+	"xmloption = document", "array_nulls = off", "enable_seqscan = off", "enable_tidscan = off", "client_min_messages = debug5",
+	"log_min_messages = fatal", "tcp_keepalives_idle = 1", "work_mem = '64kB'", "transform_null_equals = on",
+	"wal_sender_timeout = '1s'", "max_parallel_workers_per_gather = 4", "jit_above_cost = 0", "cursor_tuple_fraction = 0.5",
+}
+
+const bitten = `CREATE TABLE t (id int PRIMARY KEY, version int, d date, ts timestamp, tz timestamptz, i interval,
+	b bytea, f4 real, f8 float8, m money, n numeric, x text, a text[], j jsonb, tt timetz, r tstzrange, iv interval[]);
+	INSERT INTO t SELECT g, g, '2024-02-03', '2024-02-03 04:05:06.789', '2024-02-03 04:05:06.789+00', '1 mon -2 days 3:04',
+	'\x00ff5c27', 0.1, 0.1 + 0.2, '-1234.56', 1.10, E'a\\b''c"d', ARRAY['NULL', NULL, E'\\'], '{"a": "\\"}', '04:05+02',
+	'[2024-02-03 04:05+00,)', ARRAY['1 day'::interval] FROM generate_series(1, 20) AS g; CREATE PUBLICATION pub FOR TABLE t;
+	CREATE VIEW slow AS SELECT 1 AS id, pg_sleep(0.7)::text AS slept;`
+
+var changing = regexp.MustCompile(`"_ab_cdc_(lsn|updated_at)":[^,}]*,?`)
+
+// Whatever a role and a database have set for their sessions, no value is another and no read ends: neither by SELECT
+// nor from the log.
+func TestSettingsThatBite(t *testing.T) {
+	t.Parallel()
+	var plain map[string][]string
+	for _, bite := range []bool{false, true} {
+		db := newDB(t)
+		db.exec(bitten)
+		role := db.role("bitten")
+		db.exec("GRANT SELECT ON ALL TABLES IN SCHEMA public TO " + quoted(role.Name) + "; ALTER ROLE " +
+			quoted(role.Name) + " REPLICATION")
+		slot := (&capture{database: db}).slot()
+		if bite {
+			for i, setting := range biting {
+				name, _, _ := strings.Cut(setting, " ")
+				if db.value("SELECT count(*) FROM pg_settings WHERE lower(name) = lower($1)", name) == "0" {
+					continue // of another version
+				}
+				place := "ROLE " + quoted(role.Name)
+				if i%2 == 0 {
+					place = "DATABASE " + quoted(db.Name)
+				}
+				if err := db.Exec(t.Context(), "ALTER "+place+" SET "+setting); err != nil {
+					t.Errorf("%s: %v", setting, err)
+				}
+			}
+		}
+		got := map[string][]string{}
+		for what, method := range map[string]map[string]any{
+			"Standard": {"method": "Standard"}, "Xmin": {"method": "Xmin"},
+			"CDC": {"method": "CDC", "replication_slot": slot, "publication": "pub"},
+		} {
+			settings := db.configAs(role, map[string]any{"replication_method": method, "max_db_connections": 2})
+			if status := run(t, "check", input{config: settings}).ok().status(); status.Status != "SUCCEEDED" {
+				t.Errorf("%s: %s", what, status.Message)
+			}
+			catalog := discover(t, settings)
+			in := input{config: settings, catalog: catalog.configure("incremental", "t")}
+			if what == "Standard" {
+				in.catalog = catalog.configure("incremental", "t").cursor(t, "t", "version")
+			}
+			first := run(t, "read", in).ok()
+			in.state = first.lastState()
+			db.superuserExec("UPDATE t SET version = version + 20 WHERE id <= 3")
+			second := run(t, "read", in).ok()
+			if len(second.records("t")) < 3 {
+				t.Errorf("%s: %d records after three updates", what, len(second.records("t")))
+			}
+			for _, rec := range append(first.rows("t"), second.rows("t")...) {
+				got[what] = append(got[what], changing.ReplaceAllString(rec, ""))
+			}
+			got[what] = slices.Compact(sorted(got[what]))
+			// A statement that takes longer than the role's limits.
+			r := run(t, "read", input{config: settings, catalog: catalog.configure("full_refresh", "slow")}).ok()
+			if len(r.records("slow")) != 1 {
+				t.Errorf("%s: %d records of the slow view", what, len(r.records("slow")))
+			}
+			db.superuserExec("UPDATE t SET version = id")
+		}
+		if !bite {
+			plain = got
+			continue
+		}
+		for what, rows := range plain {
+			expectSame(t, what, got[what], rows)
+		}
+	}
+}
+
+// superuserExec runs SQL in a session without the database's settings for transactions.
+func (d *database) superuserExec(sql string) {
+	d.t.Helper()
+	d.exec("BEGIN READ WRITE; SET LOCAL search_path = public; SET LOCAL statement_timeout = 0; " + sql + "; COMMIT")
+}
+
+// Where connections are short, fewer are used, and a warning says so.
+func TestConnectionLimits(t *testing.T) {
+	t.Parallel()
+	db := newDB(t)
+	db.pages(3000)
+	role := db.role("limited")
+	db.exec("GRANT SELECT ON t TO " + quoted(role.Name) + "; ALTER ROLE " + quoted(role.Name) + " REPLICATION; " +
+		"CREATE PUBLICATION pub FOR TABLE t; ALTER TABLE t ADD PRIMARY KEY (id)")
+	slot := (&capture{database: db}).slot()
+	settings := db.configAs(role, map[string]any{"max_db_connections": 4})
+	in := input{config: settings, catalog: configureT(t, settings)}
+	for limit, warnings := range map[int]int{1: 3, 2: 2, 4: 0} {
+		db.exec(fmt.Sprintf("ALTER ROLE %s CONNECTION LIMIT %d", quoted(role.Name), limit))
+		r := run(t, "read", in).ok()
+		if n := len(r.records("t")); n != 3000 {
+			t.Errorf("limit %d: %d records", limit, n)
+		}
+		warned := 0
+		for _, line := range r.logs("WARN") {
+			if strings.Contains(line, "one connection less is used") && strings.Contains(line, "State code: 53300") {
+				warned++
+			}
+		}
+		if warned != warnings {
+			t.Errorf("limit %d: %d warnings, want %d: %q", limit, warned, warnings, r.logs("WARN"))
+		}
+		db.expectGone()
+	}
+	db.exec(fmt.Sprintf("ALTER ROLE %s CONNECTION LIMIT 1", quoted(role.Name)))
+	settings["replication_method"] = map[string]any{"method": "CDC", "replication_slot": slot, "publication": "pub"}
+	expectIn(t, "CDC with one connection", checked(t, settings), "State code: 53300", "CONNECTION LIMIT")
+}
