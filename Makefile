@@ -9,13 +9,13 @@ LINTER     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 LINTER_VERSION := v2.15.0
 
 .PHONY: help build test test-integration race lint bench bench-quick demo form-test chaos chaos-mutants image image-test
-.PHONY: conformance versions ci
+.PHONY: conformance versions vulncheck reproducible ci
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 build: ## the connector, as bin/source-postgres
-	CGO_ENABLED=0 go build -trimpath -ldflags "$(STAMP)" -o bin/source-postgres .
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "$(STAMP)" -o bin/source-postgres .
 
 test: ## unit and integration tests
 	@go test -json -count=1 ./... | $(REPORT)
@@ -33,6 +33,12 @@ lint: .cache/golangci-lint-$(LINTER_VERSION) ## formatting and the rules of .gol
 	mkdir -p .cache
 	GOBIN=$(CURDIR)/.cache GOFLAGS= go install $(LINTER)@$*
 	mv .cache/golangci-lint $@
+
+vulncheck: ## known vulnerabilities (govulncheck), where its database can be had
+	.ci/vulncheck
+
+reproducible: ## two builds from nothing, in two places: the same binary
+	REPRODUCIBLE=full go test -count=1 -v -run '^TestBuildIsReproducible$$' .
 
 bench: ## whole reads beside PostgreSQL's own programs, on a quiet machine (benchmarks/README.md)
 	go run ./benchmarks -markdown benchmarks/results.md -plot benchmarks/results.svg

@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"context"
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"io"
@@ -337,10 +336,7 @@ func alone(t *testing.T, config map[string]any) func() *traceError {
 		if err := exec.CommandContext(t.Context(), "unshare", "-n", "true").Run(); err != nil {
 			t.Fatalf("a network namespace: %v", err)
 		}
-		in := input{config: config, catalog: oneStream}
-		return startAs(t, "read", in, func(ctx context.Context, dir string) *exec.Cmd {
-			args := append([]string{"-n", connector, "read"}, in.arguments(t, dir)...)
-			return exec.CommandContext(ctx, "unshare", args...)
-		}).wait().traceError()
+		in := input{config: config, catalog: oneStream, wrap: []string{"unshare", "-n"}}
+		return run(t, "read", in).traceError()
 	}
 }

@@ -95,7 +95,7 @@ type input struct {
 
 	wrap    []string      // a command that runs the connector, such as taskset with its arguments
 	args    []string      // instead of --config FILE and so on; $config, $catalog and $state stand for the files
-	env     []string      // the whole environment of the process; empty by default
+	env     []string      // the environment of the process, besides LOG_LEVEL=DEBUG; empty by default
 	pipe    int           // bytes that fit into the pipe of the output; what the system likes by default
 	timeout time.Duration // the process is killed after it, and the test fails; 2 minutes by default
 }
@@ -137,7 +137,7 @@ func start(t *testing.T, command string, in input) *process {
 		line := append(append(slices.Clone(in.wrap), connector, command), in.arguments(t, dir)...)
 		cmd := exec.CommandContext(ctx, line[0], line[1:]...)
 		// A binary with the race detector would wait a second at its end for races that are still to come.
-		cmd.Env = append([]string{"GORACE=atexit_sleep_ms=0"}, in.env...)
+		cmd.Env = append([]string{"GORACE=atexit_sleep_ms=0", "LOG_LEVEL=DEBUG"}, in.env...)
 		return cmd
 	})
 }

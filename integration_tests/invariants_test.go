@@ -3,6 +3,7 @@ package integration
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"net/url"
 	"slices"
@@ -80,8 +81,8 @@ var secretFields = []string{
 	"password", "client_key", "client_key_password", "ssh_key", "ssh_key_passphrase", "tunnel_user_password",
 }
 
-// checkSecrets looks for the configuration's secrets in the output, plain, percent-encoded and in base64. Short ones
-// are passed over: they come up by accident.
+// checkSecrets looks for the configuration's secrets in the output, which is at level DEBUG unless the test says
+// otherwise: plain, as JSON, percent-encoded, in hex and in base64. Short ones are passed over: they come up by accident.
 func (r *result) checkSecrets(config any) {
 	r.t.Helper()
 	var fields any
@@ -96,7 +97,10 @@ func (r *result) checkSecrets(config any) {
 			if len(part) < 8 || strings.HasPrefix(part, "-----") {
 				continue
 			}
-			for _, form := range []string{part, url.QueryEscape(part), base64.StdEncoding.EncodeToString([]byte(part))} {
+			for _, form := range []string{
+				part, strings.Trim(string(text(r.t, []string{part})), `["]`), url.QueryEscape(part), hex.EncodeToString([]byte(part)),
+				base64.StdEncoding.EncodeToString([]byte(part)),
+			} {
 				if strings.Contains(output, form) {
 					r.t.Errorf("the output shows a secret of the configuration: %q", form)
 				}

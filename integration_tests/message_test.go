@@ -112,6 +112,7 @@ type trace struct {
 type traceError struct {
 	Message         string      `json:"message"`
 	InternalMessage string      `json:"internal_message"`
+	StackTrace      string      `json:"stack_trace"`
 	FailureType     string      `json:"failure_type"`
 	Stream          *streamName `json:"stream_descriptor"`
 }

@@ -15,6 +15,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -317,4 +318,29 @@ func TestSecretsOfARunningProcess(t *testing.T) {
 	r := p.wait()
 	r.failed("transient_error")
 	r.expectNoCanary("ended")
+}
+
+// SIGQUIT, which for other Go programs means a dump on stderr and perhaps a core file, ends a read as other signals do;
+// what every goroutine was at is in the stack trace, and no secret.
+func TestQuitShowsStacks(t *testing.T) {
+	t.Parallel()
+	db := newDB(t)
+	user := db.role("user")
+	db.exec("ALTER ROLE " + quoted(user.Name) + " PASSWORD '" + strings.ReplaceAll(canary, "'", "''") + "'")
+	user.Password = canary
+	in := large(db, 2)
+	db.exec("GRANT SELECT ON t TO " + quoted(user.Name))
+	in.config = db.configAs(user, map[string]any{"max_db_connections": 2})
+	p := start(t, "read", in)
+	p.until(func(m message) bool { return m.State != nil })
+	if err := p.cmd.Process.Signal(syscall.SIGQUIT); err != nil {
+		t.Fatal(err)
+	}
+	r := p.wait().expectExit(131)
+	e := r.failed("transient_error")
+	if !strings.Contains(e.StackTrace, "scan.(*worker).run") || r.stderr != "" {
+		t.Errorf("stack trace %q, stderr %q", e.StackTrace, r.stderr)
+	}
+	r.expectNoCanary("SIGQUIT")
+	db.expectGone()
 }

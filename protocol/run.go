@@ -47,7 +47,7 @@ func Run(ctx context.Context, args []string, stdout io.Writer, spec []byte, c Co
 	if errors.As(context.Cause(ctx), &signal) {
 		err = &Error{
 			Kind: Transient, Message: fmt.Sprintf("Stopped by signal %s.", signal.Signal),
-			Hint: "What the last state covers is kept; the next sync goes on from there.", Err: err,
+			Hint: "What the last state covers is kept; the next sync goes on from there.", Err: errors.Join(signal, err),
 		}
 		code = 128 + int(signal.Signal)
 	} else {
@@ -68,6 +68,10 @@ func (w *Writer) fail(err error) error {
 	var p *Panic
 	if errors.As(err, &p) {
 		t.StackTrace = string(p.Stack)
+	}
+	var signal *Signal
+	if errors.As(err, &signal) {
+		t.StackTrace = string(signal.Stacks)
 	}
 	return w.trace(&Trace{Type: ErrorTrace, Error: t})
 }

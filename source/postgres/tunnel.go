@@ -67,14 +67,14 @@ func openTunnel(ctx context.Context, t config.Tunnel, timeout time.Duration) (*t
 		return nil, tunnelRefused(ctx, address, err, verified)
 	}
 	tun := &tunnel{client: ssh.NewClient(c, channels, requests), done: make(chan struct{})}
-	tun.running.Go(tun.watch)
+	tun.running.Go(func() { tun.watch(tunnelPulse) })
 	return tun, nil
 }
 
 // watch asks the SSH server at intervals for a sign of life and closes the tunnel when none comes: a connection
 // through it would otherwise wait for ever. Any answer will do, a refusal too.
-func (t *tunnel) watch() {
-	tick := time.NewTicker(tunnelPulse)
+func (t *tunnel) watch(pulse time.Duration) {
+	tick := time.NewTicker(pulse)
 	defer tick.Stop()
 	for {
 		select {
@@ -82,7 +82,7 @@ func (t *tunnel) watch() {
 			return
 		case <-tick.C:
 		}
-		dead := time.AfterFunc(tunnelPulse, func() { _ = t.client.Close() })
+		dead := time.AfterFunc(pulse, func() { _ = t.client.Close() })
 		_, _, err := t.client.SendRequest("keepalive@openssh.com", true, nil)
 		dead.Stop()
 		if err != nil {

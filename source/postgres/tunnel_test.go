@@ -83,6 +83,39 @@ func forward(open ssh.NewChannel) {
 	}()
 }
 
+// An SSH server that has died without a word is noticed, and so is that there is no tunnel any more.
+func TestDeadTunnel(t *testing.T) {
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := ssh.NewSignerFromKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &ssh.ServerConfig{NoClientAuth: true}
+	c.AddHostKey(signer)
+	p := newPeer(t, func(conn net.Conn, _ int) {
+		_, _, requests, err := ssh.NewServerConn(conn, c)
+		if err != nil {
+			return
+		}
+		for range requests { // and never an answer
+		}
+	})
+	tun, err := openTunnel(t.Context(), tunnelTo(p, ""), time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tun.close()
+	tun.watch(10 * time.Millisecond)
+	_, err = tun.dial(t.Context(), "tcp", "127.0.0.1:1")
+	if !errors.Is(err, errTunnelLost) {
+		t.Errorf("got %v", err)
+	}
+	expectProblem(t, Explain(err, "connect"), protocol.Transient, "State code: 08006", "the SSH connection was lost")
+}
+
 func tunnelTo(p *peer, hostKey string) config.Tunnel {
 	return config.Tunnel{
 		Method: config.TunnelPassword, Host: "127.0.0.1", User: "tunnel", Password: "canary",
