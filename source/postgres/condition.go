@@ -210,6 +210,12 @@ func isTimeout(err error) (string, bool) {
 	return "", is || pgconn.Timeout(err)
 }
 
+// Lost says whether err is the end of a connection, of which the server may have said nothing.
+func Lost(err error) bool {
+	_, lost := isLost(err)
+	return lost
+}
+
 func isLost(err error) (string, bool) {
 	return "", isNetwork(err) || errors.Is(err, pgconn.ErrConnClosed)
 }

@@ -18,11 +18,12 @@ import (
 // hostKeyCheck makes the check of the SSH server's key from the setting: known_hosts lines, public keys or SHA256
 // fingerprints, one a line; a key that is in any of them is accepted. The host names in known_hosts lines are not
 // looked at, since the setting belongs to one server. It also gives the key algorithms to ask for: a server has keys
-// of several kinds and would otherwise show another than the one that is known. Without the setting any key is
+// of several kinds and would otherwise show another than the one that is known. A fingerprint does not say of which
+// kind its key is: then there are several lists, to be tried one after the other. Without the setting any key is
 // accepted and logged.
-func hostKeyCheck(setting string) (ssh.HostKeyCallback, []string, error) {
+func hostKeyCheck(setting string) (ssh.HostKeyCallback, [][]string, error) {
 	if setting == "" {
-		return acceptAny, nil, nil
+		return acceptAny, [][]string{nil}, nil
 	}
 	var keys []ssh.PublicKey
 	var prints, algorithms []string
@@ -46,23 +47,35 @@ func hostKeyCheck(setting string) (ssh.HostKeyCallback, []string, error) {
 			algorithms = append(algorithms, keyAlgorithms(key.Type())...)
 		}
 	}
-	if len(prints) > 0 { // a fingerprint does not say of which kind its key is
-		algorithms = nil
+	lists := [][]string{algorithms}
+	if len(prints) > 0 {
+		lists = kindsOfKeys
 	}
 	return func(host string, _ net.Addr, key ssh.PublicKey) error {
 		same := func(k ssh.PublicKey) bool { return bytes.Equal(k.Marshal(), key.Marshal()) }
 		if slices.ContainsFunc(keys, same) || slices.Contains(prints, ssh.FingerprintSHA256(key)) {
 			return nil
 		}
-		return &protocol.Error{
+		return &otherKeyError{protocol.Error{
 			Kind: protocol.Config,
 			Message: fmt.Sprintf("The SSH server at %s has another key than the one configured: it showed a key "+
 				"of type %s with fingerprint %s.", host, key.Type(), ssh.FingerprintSHA256(key)),
 			Hint: `Nothing was sent to it. If the server's key was changed on purpose, change ` +
 				`"tunnel_method.ssh_host_key".`,
-		}
-	}, algorithms, nil
+		}}
+	}, lists, nil
 }
+
+// kindsOfKeys are the algorithms of each kind of key, all of them first: most servers show the right one at once.
+var kindsOfKeys = [][]string{
+	nil, {ssh.KeyAlgoED25519}, {ssh.KeyAlgoECDSA256, ssh.KeyAlgoECDSA384, ssh.KeyAlgoECDSA521}, keyAlgorithms(ssh.KeyAlgoRSA),
+}
+
+// An otherKeyError says that the SSH server showed another key than the one that is known.
+type otherKeyError struct{ problem protocol.Error }
+
+func (e *otherKeyError) Error() string { return e.problem.Error() }
+func (e *otherKeyError) Unwrap() error { return &e.problem }
 
 func acceptAny(host string, _ net.Addr, key ssh.PublicKey) error {
 	slog.Warn("The SSH server's key was not verified. To have it verified, give this fingerprint as "+

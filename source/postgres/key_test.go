@@ -77,7 +77,7 @@ func TestKeyErrorsAreForUsers(t *testing.T) {
 	expectProblem(t, err, protocol.Config, "cannot be used together")
 	_, err = tlsConfig(config.TLS{Mode: config.VerifyCA, CA: "canary"}, "h")
 	expectProblem(t, err, protocol.Config, "ssl_mode.ca_certificate")
-	_, err = sshLogin(config.Tunnel{Method: config.TunnelKey, Key: string(readKey(t, "legacy-aes256"))})
+	_, _, err = sshLogin(config.Tunnel{Method: config.TunnelKey, Key: string(readKey(t, "legacy-aes256"))})
 	expectProblem(t, err, protocol.Config, "tunnel_method.ssh_key", "ssh_key_passphrase")
 }
 

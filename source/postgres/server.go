@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -109,9 +110,18 @@ func (s *Server) Replicate(ctx context.Context) (*pgconn.PgConn, error) {
 	return conn, nil
 }
 
-// explainConnect words a failure to connect: as explain does, but for what the user's own options cause.
+// explainConnect words a failure to connect: as explain does, but for a database that may not be entered and for what
+// the user's own options cause.
 func (s *Server) explainConnect(err error, doing string, explain func(error, string) error) error {
 	var said *pgconn.PgError
+	if errors.As(err, &said) && said.Code == "42501" && strings.Contains(said.Detail, "CONNECT") {
+		return &protocol.Error{
+			Kind: protocol.Config, Err: err,
+			Message: fmt.Sprintf("Cannot %s. State code: %s; Message: %s.", doing, said.Code, said.Message),
+			Hint: fmt.Sprintf("Let the user in, with the CONNECT privilege: GRANT CONNECT ON DATABASE %s TO %s;",
+				Quote(s.config.Database), Quote(s.config.Username)),
+		}
+	}
 	if s.config.Driver.Options == "" && len(s.settings) == 0 || !errors.As(err, &said) {
 		return explain(err, doing)
 	}

@@ -33,7 +33,7 @@ const (
 
 // openTunnel logs in to the SSH server; errors are *protocol.Error.
 func openTunnel(ctx context.Context, t config.Tunnel, timeout time.Duration) (*tunnel, error) {
-	login, err := sshLogin(t)
+	login, algorithms, err := sshLogin(t)
 	if err != nil {
 		return nil, err
 	}
@@ -42,6 +42,27 @@ func openTunnel(ctx context.Context, t config.Tunnel, timeout time.Duration) (*t
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	var first error
+	for _, login.HostKeyAlgorithms = range algorithms {
+		tun, err := enterTunnel(ctx, t, *login)
+		if err == nil {
+			return tun, nil
+		}
+		if first == nil {
+			first = err
+		}
+		if _, other := errors.AsType[*otherKeyError](first); !other {
+			break // another kind of key would change nothing
+		}
+	}
+	if other, is := errors.AsType[*otherKeyError](first); is {
+		return nil, &other.problem
+	}
+	return nil, first
+}
+
+// enterTunnel tries once.
+func enterTunnel(ctx context.Context, t config.Tunnel, login ssh.ClientConfig) (*tunnel, error) {
 	address := net.JoinHostPort(t.Host, strconv.Itoa(int(t.Port)))
 	verified := false
 	check := login.HostKeyCallback
@@ -57,7 +78,7 @@ func openTunnel(ctx context.Context, t config.Tunnel, timeout time.Duration) (*t
 		return nil, tunnelUnreachable(ctx, address, err)
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-	c, channels, requests, err := ssh.NewClientConn(conn, address, login)
+	c, channels, requests, err := ssh.NewClientConn(conn, address, &login)
 	if !stop() && err == nil {
 		_ = c.Close()
 		err = ctx.Err()
@@ -152,13 +173,13 @@ func (c *deadlineConn) Close() error {
 // RemoteAddr is the database's address as the SSH server sees it.
 func (c *deadlineConn) RemoteAddr() net.Addr { return c.remote }
 
-// sshLogin is how to log in to the SSH server of t.
-func sshLogin(t config.Tunnel) (*ssh.ClientConfig, error) {
+// sshLogin is how to log in to the SSH server of t, and lists of the algorithms of its key, to be tried in order.
+func sshLogin(t config.Tunnel) (*ssh.ClientConfig, [][]string, error) {
 	check, algorithms, err := hostKeyCheck(t.HostKey)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	login := &ssh.ClientConfig{User: t.User, HostKeyCallback: check, HostKeyAlgorithms: algorithms}
+	login := &ssh.ClientConfig{User: t.User, HostKeyCallback: check}
 	if t.Method == config.TunnelPassword {
 		login.Auth = []ssh.AuthMethod{ssh.Password(t.Password), ssh.KeyboardInteractive(
 			func(_, _ string, questions []string, _ []bool) ([]string, error) {
@@ -168,14 +189,14 @@ func sshLogin(t config.Tunnel) (*ssh.ClientConfig, error) {
 				}
 				return answers, nil
 			})}
-		return login, nil
+		return login, algorithms, nil
 	}
 	signer, err := sshKey([]byte(t.Key), []byte(t.Passphrase))
 	if err != nil {
-		return nil, keyError("tunnel_method.ssh_key", "tunnel_method.ssh_key_passphrase", err)
+		return nil, nil, keyError("tunnel_method.ssh_key", "tunnel_method.ssh_key_passphrase", err)
 	}
 	login.Auth = []ssh.AuthMethod{ssh.PublicKeys(signer)}
-	return login, nil
+	return login, algorithms, nil
 }
 
 func sshKey(text, passphrase []byte) (ssh.Signer, error) {
@@ -224,10 +245,9 @@ func tunnelUnreachable(ctx context.Context, address string, err error) error {
 // tunnelRefused words why the SSH server let nobody in; verified says whether it had shown the right key before,
 // which comes before the login.
 func tunnelRefused(ctx context.Context, address string, err error, verified bool) error {
-	var known *protocol.Error
-	switch {
-	case errors.As(err, &known): // the check of the host key
-		return known
+	switch other, is := errors.AsType[*otherKeyError](err); {
+	case is:
+		return other
 	case errors.Is(ctx.Err(), context.Canceled):
 		return ctx.Err()
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):

@@ -10,6 +10,7 @@ import (
 	"source-postgres/protocol"
 	"source-postgres/source/catalog"
 	"source-postgres/source/plan"
+	"source-postgres/source/postgres"
 )
 
 // idleConflicts is how often in a row a scan of a standby begins anew without having got any further.
@@ -52,7 +53,7 @@ func runAttempts(ctx context.Context, s *Session, all []*progress, workers int, 
 		if idle == idleConflicts {
 			return err
 		}
-		slog.Warn("the standby cancelled the reading, which stood in the way of replay; it goes on under a new snapshot. Set "+
+		slog.Warn("the standby ended the reading, which stood in the way of replay; it goes on under a new snapshot. Set "+
 			"hot_standby_feedback = on there, or raise max_standby_streaming_delay", "error", conflict)
 		for _, p := range again {
 			p.resume()
@@ -67,10 +68,11 @@ func runAttempts(ctx context.Context, s *Session, all []*progress, workers int, 
 	}
 }
 
-// conflictOf is err if it is what a standby says when it ends a query or a session for the sake of replay.
+// conflictOf is err if it is what is seen of a standby that ends a query or a session for the sake of replay. To a client
+// that takes no data at the moment it cannot even say so.
 func conflictOf(err error) error {
 	said, is := errors.AsType[*pgconn.PgError](err)
-	if is && (said.Code == "40001" || said.Code == "40P01") {
+	if is && (said.Code == "40001" || said.Code == "40P01") || !is && err != nil && postgres.Lost(err) {
 		return err
 	}
 	return nil
