@@ -44,7 +44,8 @@ type provocation func(t *testing.T, db *database) *traceError
 // ofClass is a code for each row that stands for a whole class.
 var ofClass = map[string]string{
 	"08…": "08003", "22…": "22012", "28…": "28000", "2F…": "2F005", "38…": "38001", "39…": "39001", "40…": "40P01",
-	"53…": "53200", "55…": "55P04", "57…": "57P01", "58…": "58030", "54…": "54000", "F0…": "F0001", "HV…": "HV000", "P0…": "P0001",
+	"53…": "53200", "55…": "55P04", "57…": "57P01", "58…": "58030", "54…": "54000",
+	"F0…": "F0001", "HV…": "HV000", "P0…": "P0001",
 	"XX…": "XX001",
 }
 
@@ -58,22 +59,26 @@ var genuine = map[string]provocation{
 	"53400": viewOf("(SELECT count(*) FROM (SELECT g FROM generate_series(1, 100000) AS g ORDER BY -g) AS s)"),
 	"58P01": viewOf("pg_read_file('no such file')"),
 	"55000": func(t *testing.T, db *database) *traceError {
+		t.Helper()
 		db.exec("CREATE MATERIALIZED VIEW unpopulated AS SELECT 1 AS id WITH NO DATA")
 		return readOf(t, db, db.config(nil), "unpopulated")
 	},
 	"28P01": loginWith(map[string]any{"password": "wrong"}),
 	"3D000": loginWith(map[string]any{"database": "none"}),
 	"28000": func(t *testing.T, db *database) *traceError {
+		t.Helper()
 		role := db.role("closed")
 		db.exec("ALTER ROLE " + quoted(role.Name) + " NOLOGIN")
 		return loginAs(t, db, db.configAs(role, nil))
 	},
 	"53300": func(t *testing.T, db *database) *traceError {
+		t.Helper()
 		role := db.role("limited")
 		db.exec("ALTER ROLE " + quoted(role.Name) + " CONNECTION LIMIT 0")
 		return loginAs(t, db, db.configAs(role, nil))
 	},
 	"42501": func(t *testing.T, db *database) *traceError {
+		t.Helper()
 		role := db.role("poor")
 		db.exec("CREATE TABLE secret (id int); CREATE VIEW open AS SELECT id FROM secret; GRANT CREATE ON SCHEMA public TO " +
 			quoted(role.Name) + "; ALTER VIEW open OWNER TO " + quoted(role.Name))
@@ -82,6 +87,7 @@ var genuine = map[string]provocation{
 	"42P01": lostDuring("DROP TABLE first_locked, then_gone"),
 	"42703": lostDuring("ALTER TABLE then_gone DROP COLUMN id"),
 	"55P03": func(t *testing.T, db *database) *traceError {
+		t.Helper()
 		db.exec("CREATE TABLE held (id int)")
 		do(t, db.connect(), "BEGIN; LOCK TABLE held")
 		return readOf(t, db, db.config(map[string]any{"jdbc_url_params": "options=-c%20lock_timeout=100"}), "held")
@@ -89,6 +95,7 @@ var genuine = map[string]provocation{
 	"57014": endedBy("pg_cancel_backend"),
 	"57P01": endedBy("pg_terminate_backend"),
 	"25P03": func(t *testing.T, db *database) *traceError {
+		t.Helper()
 		// More than the output takes, and less than what is on its way from the server: that is done, and waits.
 		db.exec("CREATE VIEW quick AS SELECT g AS id, repeat('x', 1000) AS pad FROM generate_series(1, 400) AS g")
 		config := db.config(map[string]any{
@@ -103,6 +110,7 @@ var genuine = map[string]provocation{
 		return p.wait().traceError()
 	},
 	"57P03": func(t *testing.T, _ *database) *traceError {
+		t.Helper()
 		s := private(t)
 		db := newDBOn(t, s)
 		db.exec("SELECT 1") // who is connected keeps a server from ending that shuts down smartly

@@ -82,7 +82,8 @@ var secretFields = []string{
 }
 
 // checkSecrets looks for the configuration's secrets in the output, which is at level DEBUG unless the test says
-// otherwise: plain, as JSON, percent-encoded, in hex and in base64. Short ones are passed over: they come up by accident.
+// otherwise: plain, as JSON, percent-encoded, in hex and in base64. Short ones are passed over: they come up by
+// accident.
 func (r *result) checkSecrets(config any) {
 	r.t.Helper()
 	var fields any
@@ -98,7 +99,8 @@ func (r *result) checkSecrets(config any) {
 				continue
 			}
 			for _, form := range []string{
-				part, strings.Trim(string(text(r.t, []string{part})), `["]`), url.QueryEscape(part), hex.EncodeToString([]byte(part)),
+				part, strings.Trim(string(text(r.t, []string{part})), `["]`), url.QueryEscape(part),
+				hex.EncodeToString([]byte(part)),
 				base64.StdEncoding.EncodeToString([]byte(part)),
 			} {
 				if strings.Contains(output, form) {

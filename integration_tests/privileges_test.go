@@ -46,8 +46,8 @@ func TestLeastPrivileges(t *testing.T) {
 			db := newDB(t)
 			role := db.role("least")
 			sql := strings.NewReplacer("USER", quoted(role.Name), "DB", quoted(db.Name))
-			db.exec(sql.Replace("REVOKE ALL ON DATABASE DB FROM PUBLIC; REVOKE ALL ON SCHEMA public FROM PUBLIC; CREATE SCHEMA " +
-				"s; CREATE TABLE s.t (id int PRIMARY KEY, v int); INSERT INTO s.t VALUES (1, 1), (2, 2); CREATE PUBLICATION pub " +
+			db.exec(sql.Replace("REVOKE ALL ON DATABASE DB FROM PUBLIC; REVOKE ALL ON SCHEMA public FROM PUBLIC; CREATE " +
+				"SCHEMA s; CREATE TABLE s.t (id int PRIMARY KEY, v int); INSERT INTO s.t VALUES (1, 1), (2, 2); CREATE PUBLICATION pub " +
 				"FOR TABLE s.t"))
 			settings := db.configAs(role, map[string]any{"schemas": []string{"s"}})
 			mode := "incremental"
@@ -196,7 +196,8 @@ func TestInjection(t *testing.T) {
 			case "schemas":
 				value = []string{bad}
 			case "jdbc_url_params":
-				value = "ApplicationName=" + bad + "&currentSchema=" + bad + "&options=-c%20search_path=" + bad + "%20-c%20" + bad + "=1"
+				value = "ApplicationName=" + bad + "&currentSchema=" + bad + "&options=-c%20search_path=" + bad + "%20-c%20" +
+					bad + "=1"
 			}
 			in = append(in, input{config: db.config(map[string]any{field: value}), catalog: cursor})
 		}
@@ -234,7 +235,7 @@ const untouched = "SELECT string_agg(victim::text, ',') || (SELECT count(*) FROM
 func eachText(document, by string) []string {
 	var changed []string
 	for _, place := range regexp.MustCompile(`[:\[,]("(?:[^"\\]|\\.)*")[,}\]]`).FindAllStringSubmatchIndex(document, -1) {
-		if strings.Contains(`"integer" "number" "string" "null" "timestamp_without_timezone"`, document[place[2]:place[3]]) {
+		if slices.Contains([]string{`"integer"`, `"number"`, `"string"`, `"null"`}, document[place[2]:place[3]]) {
 			continue // the harness itself goes by the schema's types
 		}
 		changed = append(changed, document[:place[2]]+`"`+by+`"`+document[place[3]:])

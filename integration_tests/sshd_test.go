@@ -50,7 +50,7 @@ func newBastion(t *testing.T, lines ...string) *bastion {
 		return nil
 	}
 	b := &bastion{t: t, gone: make(chan struct{})}
-	if b.dir, err = os.MkdirTemp("/tmp", "bastion-"); err != nil {
+	if b.dir, err = os.MkdirTemp("/tmp", "bastion-"); err != nil { //nolint:usetesting // for another user
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(b.dir) })

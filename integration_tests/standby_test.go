@@ -11,11 +11,11 @@ import (
 // standbyOf starts a hot standby of db's server, and gives the same database there.
 func standbyOf(t *testing.T, db *database, lines ...string) *database {
 	t.Helper()
-	s, err := db.Server.Standby(t.Context(), lines...)
+	s, err := db.Standby(t.Context(), lines...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, _ = db.Value(t.Context(), "SELECT 1") // it was restarted; the old connection is broken, which only its next use shows
+	_, _ = db.Value(t.Context(), "SELECT 1") // the old connection went with the restart, which only its next use shows
 	standby := &database{Database: &pgtest.Database{Server: s, Name: db.Name}, t: t}
 	t.Cleanup(func() {
 		if err := s.Stop(); err != nil {

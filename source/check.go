@@ -23,7 +23,12 @@ func (Source) Check(ctx context.Context, text []byte) error {
 	defer done()
 	problems := checkSchemas(ctx, session, c)
 	if c.Method == config.MethodCDC {
-		problems = errors.Join(problems, cdc.Check(ctx, session.Server, session.Conn, c))
+		// A sync looks values up with a second connection beside that to the log.
+		second, err := session.Server.Connect(ctx)
+		if err == nil {
+			postgres.Close(second)
+		}
+		problems = errors.Join(problems, err, cdc.Check(ctx, session.Server, session.Conn, c))
 	}
 	return problems
 }

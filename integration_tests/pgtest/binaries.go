@@ -109,7 +109,7 @@ func Tool(ctx context.Context, name, debian string) (string, error) {
 			if err := os.WriteFile(policy, []byte("#!/bin/sh\nexit 101\n"), 0o755); err != nil {
 				return err
 			}
-			defer os.Remove(policy)
+			defer func() { _ = os.Remove(policy) }()
 		}
 		return apt(ctx, debian)
 	})

@@ -68,7 +68,10 @@ func hostKeyCheck(setting string) (ssh.HostKeyCallback, [][]string, error) {
 
 // kindsOfKeys are the algorithms of each kind of key, all of them first: most servers show the right one at once.
 var kindsOfKeys = [][]string{
-	nil, {ssh.KeyAlgoED25519}, {ssh.KeyAlgoECDSA256, ssh.KeyAlgoECDSA384, ssh.KeyAlgoECDSA521}, keyAlgorithms(ssh.KeyAlgoRSA),
+	nil,
+	{ssh.KeyAlgoED25519},
+	{ssh.KeyAlgoECDSA256, ssh.KeyAlgoECDSA384, ssh.KeyAlgoECDSA521},
+	keyAlgorithms(ssh.KeyAlgoRSA),
 }
 
 // An otherKeyError says that the SSH server showed another key than the one that is known.

@@ -169,7 +169,9 @@ func (s *Server) declined(err error) bool {
 
 // warnPlain says once that a mode which would have liked to encrypt did not.
 func (s *Server) warnPlain(ctx context.Context, conn *pgconn.PgConn) {
-	if _, isTLS := conn.Conn().(*tls.Conn); isTLS || s.config.TLS.Mode != config.Prefer || conn.Conn().RemoteAddr().Network() == "unix" {
+	_, isTLS := conn.Conn().(*tls.Conn)
+	local := conn.Conn().RemoteAddr().Network() == "unix"
+	if isTLS || local || s.config.TLS.Mode != config.Prefer {
 		return
 	}
 	s.plain.Do(func() {
