@@ -47,8 +47,8 @@ func TestLeastPrivileges(t *testing.T) {
 			role := db.role("least")
 			sql := strings.NewReplacer("USER", quoted(role.Name), "DB", quoted(db.Name))
 			db.exec(sql.Replace("REVOKE ALL ON DATABASE DB FROM PUBLIC; REVOKE ALL ON SCHEMA public FROM PUBLIC; CREATE " +
-				"SCHEMA s; CREATE TABLE s.t (id int PRIMARY KEY, v int); INSERT INTO s.t VALUES (1, 1), (2, 2); CREATE PUBLICATION pub " +
-				"FOR TABLE s.t"))
+				"SCHEMA s; CREATE TABLE s.t (id int PRIMARY KEY, v int); INSERT INTO s.t VALUES (1, 1), (2, 2); " +
+				"CREATE PUBLICATION pub FOR TABLE s.t"))
 			settings := db.configAs(role, map[string]any{"schemas": []string{"s"}})
 			mode := "incremental"
 			switch method {

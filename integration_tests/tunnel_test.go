@@ -316,8 +316,8 @@ func (d *destination) take(r *result) []json.RawMessage {
 	return r.lastState()
 }
 
-// cutOff reads until a message comes, cuts the tunnel, and gives the state to go on from: the one before, if there is no
-// new one.
+// cutOff reads until a message comes, cuts the tunnel, and gives the state to go on from: the one before, if there is
+// no new one.
 func (d *destination) cutOff(b *bastion, in input, match func(message) bool) any {
 	d.t.Helper()
 	p := start(d.t, "read", in)

@@ -26,8 +26,8 @@ const grace = 5 * time.Second
 const maxStacks = 64 << 10
 
 // WithSignals is a context that SIGTERM, SIGINT and SIGQUIT end, with a *Signal as its cause. A second signal, or a
-// process that has not ended within the grace time (its stdout may be blocked for ever), exits at once with 128 plus the
-// signal's number; that is safe at any moment, since a state is only ever written after the records it covers.
+// process that has not ended within the grace time (its stdout may be blocked for ever), exits at once with 128 plus
+// the signal's number; that is safe at any moment, since a state is only ever written after the records it covers.
 //
 // SIGPIPE is ignored, so that a reader of stdout that has gone is an error like any other.
 func WithSignals(parent context.Context) context.Context {

@@ -295,7 +295,8 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if c.Hosts[0].Name == "" || c.Hosts[0].Port == 0 || c.Username == "" || c.Database == "" || c.CheckpointInterval <= 0 ||
+		if c.Hosts[0].Name == "" || c.Hosts[0].Port == 0 ||
+			c.Username == "" || c.Database == "" || c.CheckpointInterval <= 0 ||
 			c.MaxFieldBytes <= 0 || c.TLS.Mode == "" || c.Method == "" {
 			t.Errorf("incomplete: %+v", c)
 		}

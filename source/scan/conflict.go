@@ -16,9 +16,9 @@ import (
 // idleConflicts is how often in a row a scan of a standby begins anew without having got any further.
 const idleConflicts = 3
 
-// runAttempts reads the streams. On a standby the server ends queries, or sessions, that stand in the way of replay, and
-// their snapshot with them: then the streams that are not complete go on from their last states under a new snapshot, as
-// a new sync would.
+// runAttempts reads the streams. On a standby the server ends queries, or sessions, that stand in the way of replay,
+// and their snapshot with them: then the streams that are not complete go on from their last states under a new
+// snapshot, as a new sync would.
 func runAttempts(ctx context.Context, s *Session, all []*progress, workers int, w *protocol.Writer) error {
 	idle := 0
 	for {
@@ -68,8 +68,8 @@ func runAttempts(ctx context.Context, s *Session, all []*progress, workers int, 
 	}
 }
 
-// conflictOf is err if it is what is seen of a standby that ends a query or a session for the sake of replay. To a client
-// that takes no data at the moment it cannot even say so.
+// conflictOf is err if it is what is seen of a standby that ends a query or a session for the sake of replay. To a
+// client that takes no data at the moment it cannot even say so.
 func conflictOf(err error) error {
 	said, is := errors.AsType[*pgconn.PgError](err)
 	if is && (said.Code == "40001" || said.Code == "40P01") || !is && err != nil && postgres.Lost(err) {
