@@ -42,6 +42,7 @@ var work = []config.Setting{
 // replicationWork takes the place of work in replication sessions, which are idle outside a transaction too.
 var replicationWork = []config.Setting{
 	{Name: "statement_timeout", Value: "0"},
+	{Name: "lock_timeout", Value: "0"}, // a slot is made when the transactions that are open have ended
 	{Name: "idle_in_transaction_session_timeout", Value: "0"},
 	{Name: "idle_session_timeout", Value: "0"}, // PostgreSQL 14
 	{Name: "transaction_timeout", Value: "0"},
