@@ -171,3 +171,31 @@ func rewrittenDuringFirstPass(t *testing.T, s *pgtest.Server, sql, method string
 		}
 	}
 }
+
+// What may be forgotten is only said when the server has come that far in reading its log again: told so before, it
+// removes the files that it is reading.
+func TestLogIsKeptWhileItIsRead(t *testing.T) {
+	t.Parallel()
+	c := newCaptureOn(t, private(t, "min_wal_size=32MB", "max_wal_size=32MB"),
+		"CREATE TABLE t (id int PRIMARY KEY, pad text); CREATE TABLE other (pad text)", nil)
+	c.first("t")
+	open := c.connect()
+	do(t, open, "BEGIN; INSERT INTO t VALUES (0)") // from here on the server keeps its log
+	for id := range 6 {
+		c.exec("INSERT INTO other SELECT repeat('x', 1000) FROM generate_series(1, 14000)")
+		c.exec("INSERT INTO t VALUES ($1)", id+1)
+		c.exec("CHECKPOINT") // so that the log says which transactions are open
+	}
+	c.sync()
+	do(t, open, "COMMIT")
+	c.exec("CHECKPOINT")
+	c.exec("INSERT INTO t VALUES (100)")
+	c.sync()
+	c.exec("INSERT INTO t VALUES (101)")
+	p := start(t, "read", input{config: c.settings, catalog: c.catalog, state: c.state})
+	c.await("SELECT EXISTS (SELECT FROM pg_stat_replication)")
+	for range 30 {
+		c.exec("CHECKPOINT")
+	}
+	expectList(t, p.wait().ok().values("t", "id"), "101")
+}

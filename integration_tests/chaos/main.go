@@ -92,7 +92,7 @@ func once(ctx context.Context, o options) error {
 	if !errors.As(err, &b) {
 		return fmt.Errorf("%s, seed %d, round %d: %w", o.mode.name, o.seed, round, err)
 	}
-	o.log("VIOLATION in mode %s, round %d: %s", o.mode.name, round, b.text)
+	o.log("VIOLATION in mode %s, round %d: %v", o.mode.name, round, err)
 	o.rounds = round + 1
 	o.log("again: %s", replay(o))
 	o = shrink(ctx, o)

@@ -184,7 +184,7 @@ func (v *verifier) quiet(ctx context.Context) error {
 			return err
 		}
 		a, err := v.attempt(ctx, given, fault{name: "none", quiet: true})
-		if err == nil {
+		if v.last = a; err == nil {
 			err = v.after(ctx, a)
 		}
 		if err != nil {
@@ -197,10 +197,25 @@ func (v *verifier) quiet(ctx context.Context) error {
 	}
 	for stream, held := range rows {
 		if err := v.holds(stream, held, v.mode.log || v.mode.method == ""); err != nil {
-			return err
+			return errors.Join(err, v.still(ctx, stream, held))
 		}
 	}
 	return errors.Join(v.invented(ctx), v.left(ctx))
+}
+
+// still says what the server has by now, if that is not what it had: then somebody still writes.
+func (v *verifier) still(ctx context.Context, stream string, held map[string]string) error {
+	rows, err := v.rows(ctx)
+	if err != nil {
+		return err
+	}
+	if keys := differ(held, rows[stream], true); len(keys) > 0 {
+		return fmt.Errorf("the table has changed meanwhile: row %s was %q and is %q", keys[0], held[keys[0]],
+			rows[stream][keys[0]])
+	}
+	prepared, err := v.db.Query(ctx, "SELECT gid FROM pg_prepared_xacts")
+	return errors.Join(err, fmt.Errorf("the table is as it was; prepared transactions %v, known %v; last attempt: %d records, "+
+		"warnings %v", prepared, v.workload.prepared, v.last.records, v.last.warnings))
 }
 
 // invented reports a version that came and was never committed.

@@ -88,6 +88,7 @@ type verifier struct {
 	expected int64 // bytes that an attempt writes
 	memory   int64
 	records  int
+	last     *run
 	struck   map[string]int
 	outcomes map[string]int
 }

@@ -164,7 +164,8 @@ func (r *Reader) Run(ctx context.Context, target pglogrepl.LSN) error {
 	r.resumed = resumption{sent: r.at.Sent}
 	r.from, r.began, r.logged, r.had = r.at.LSN, time.Now(), time.Now(), r.records()
 	slog.Info("reading the log", "from", r.at.LSN, "to", target, "bytes", max(int64(target)-int64(r.at.LSN), 0))
-	f := newFeed(conn, r.patience, func() pglogrepl.LSN { return pglogrepl.LSN(r.accepted.Load()) }, r.at.LSN)
+	f := newFeed(conn, r.patience, func() pglogrepl.LSN { return pglogrepl.LSN(r.accepted.Load()) }, r.at.LSN,
+		slot.Confirmed)
 	group, both := errgroup.WithContext(ctx)
 	receiving, stop := context.WithCancel(both)
 	group.Go(func() (err error) {

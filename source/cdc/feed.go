@@ -30,21 +30,29 @@ const (
 // In its status messages the written position is what has been received, and the flushed and applied ones are what
 // may be forgotten. All three are always set, for an unset one is filled in with the written one; and the written one
 // is up to date, for a server that is always told an old one answers each time.
+//
+// The server reads its log again from some place before the slot's position. What may be forgotten is only said when it
+// has come that far: told so before, it may remove the files that it is reading.
 type feed struct {
 	conn     *pgconn.PgConn
 	full     chan []byte // messages, each behind its length in 4 bytes
 	empty    chan []byte
 	accepted func() pglogrepl.LSN
 	received pglogrepl.LSN
+	held     pglogrepl.LSN // where the slot was at the beginning
+	come     pglogrepl.LSN // how far the server has come in reading its log
+	told     bool          // what may be forgotten
 	every    time.Duration
 	pinged   time.Time
 	until    time.Time // the deadline of the next receive
 }
 
-func newFeed(conn *pgconn.PgConn, patience time.Duration, accepted func() pglogrepl.LSN, from pglogrepl.LSN) *feed {
+func newFeed(
+	conn *pgconn.PgConn, patience time.Duration, accepted func() pglogrepl.LSN, from, held pglogrepl.LSN,
+) *feed {
 	f := &feed{
 		conn: conn, full: make(chan []byte, chunks), empty: make(chan []byte, chunks+2), accepted: accepted,
-		received: from, every: pingEvery,
+		received: from, held: held, every: pingEvery,
 	}
 	if patience > 0 {
 		f.every = min(f.every, patience/3)
@@ -140,16 +148,21 @@ func (f *feed) keep(chunk []byte, m pgproto3.BackendMessage) ([]byte, error) {
 // A change: 'w', where it begins, where the server stands, the time. A keepalive: 'k', where the server stands, the
 // time, and whether it wants an answer. All in 8 bytes but the last.
 func (f *feed) note(data []byte) error {
+	asks := false
 	switch {
 	case data[0] == 'w' && len(data) >= 25:
-		f.received = max(f.received, pglogrepl.LSN(binary.BigEndian.Uint64(data[1:])))
 	case data[0] == 'k' && len(data) == 18:
-		f.received = max(f.received, pglogrepl.LSN(binary.BigEndian.Uint64(data[1:])))
-		if data[17] != 0 {
-			return f.status(false)
-		}
+		asks = data[17] != 0
 	default:
 		return fmt.Errorf("receive from the log: message %q of %d bytes is unknown", data[0], len(data))
+	}
+	f.come = pglogrepl.LSN(binary.BigEndian.Uint64(data[1:]))
+	f.received = max(f.received, f.come)
+	if !f.told && f.come >= f.accepted() {
+		return f.status(true)
+	}
+	if asks {
+		return f.status(false)
 	}
 	return nil
 }
@@ -206,7 +219,10 @@ func (f *feed) done(chunk []byte) {
 
 func (f *feed) status(ask bool) error {
 	f.pinged = time.Now()
-	accepted := f.accepted()
+	accepted := f.held
+	if f.told = f.told || f.come >= f.accepted(); f.told {
+		accepted = f.accepted()
+	}
 	err := pglogrepl.SendStandbyStatusUpdate(context.Background(), f.conn, pglogrepl.StandbyStatusUpdate{
 		WALWritePosition: max(f.received, accepted), WALFlushPosition: accepted, WALApplyPosition: accepted,
 		ClientTime: f.pinged, ReplyRequested: ask,
