@@ -253,3 +253,24 @@ func discoverWatched(t *testing.T, db *database) ([]string, *catalog) {
 	t.Logf("discover of %d streams: %v", len(r.catalog().Streams), r.ended.Sub(r.begun))
 	return w.statements(), r.catalog()
 }
+
+// A table that another one replaces while the catalog is being read is there all the same, and one that is dropped then
+// is not.
+func TestTableSwappedDuringDiscover(t *testing.T) {
+	t.Parallel()
+	db := newDB(t)
+	db.exec("CREATE TABLE t (id int); INSERT INTO t VALUES (1); CREATE TABLE gone (id int)")
+	w := newWiretap(t, db.Host, db.Port)
+	config := db.config(map[string]any{"host": "127.0.0.1", "port": w.port})
+	swap := func() error {
+		return db.Exec(t.Context(), "BEGIN; DROP TABLE IF EXISTS gone; CREATE TABLE fresh AS TABLE t; DROP TABLE t; "+
+			"ALTER TABLE fresh RENAME TO t; COMMIT")
+	}
+	w.once("pg_class", swap)
+	c := discover(t, config)
+	if got, want := c.names(), []string{"public.t"}; !slices.Equal(got, want) {
+		t.Errorf("streams %q, want %q", got, want)
+	}
+	w.once("pg_class", swap)
+	run(t, "read", input{config: config, catalog: c.configure("full_refresh")}).ok().expectRows("t", db.rows("t"))
+}

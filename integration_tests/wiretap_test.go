@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -19,8 +20,9 @@ type wiretap struct {
 
 	open sync.WaitGroup // its goroutines
 
-	mu   sync.Mutex
-	sent []string
+	mu     sync.Mutex
+	sent   []string
+	before func(sql string) // called with a statement before the server gets it; nil at first
 }
 
 // newWiretap starts a proxy on 127.0.0.1; it ends with the test.
@@ -99,6 +101,26 @@ func (w *wiretap) note(header, content []byte) {
 	}
 	sql, _, _ := bytes.Cut(content, []byte{0})
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	w.sent = append(w.sent, string(sql))
+	before := w.before
+	w.mu.Unlock()
+	if before != nil {
+		before(string(sql))
+	}
+}
+
+// once runs do before the server gets the next statement with such a text.
+func (w *wiretap) once(text string, do func() error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var done sync.Once
+	w.before = func(sql string) {
+		if strings.Contains(sql, text) {
+			done.Do(func() {
+				if err := do(); err != nil {
+					w.t.Errorf("before %q: %v", text, err)
+				}
+			})
+		}
+	}
 }

@@ -56,7 +56,7 @@ func (Source) Discover(ctx context.Context, text []byte) (*protocol.Catalog, err
 		return nil, err
 	}
 	defer done()
-	db, err := catalog.Load(ctx, session.Conn, catalog.Filter{
+	db, err := tables(ctx, session, catalog.Filter{
 		Schemas: c.Schemas, Unreadable: !c.CheckPrivileges, Publication: c.CDC.Publication,
 	})
 	if err != nil {
@@ -119,6 +119,21 @@ func (Source) Read(
 	return errors.Join(errs...)
 }
 
+// tables loads the tables of the filter. One that is dropped at that moment may have been replaced by another one of its
+// name, as by jobs that build tables anew and swap them: a new snapshot has that one.
+func tables(ctx context.Context, session *scan.Session, filter catalog.Filter) (*catalog.Database, error) {
+	const snapshots = 5
+	for i := 1; ; i++ {
+		db, err := catalog.Load(ctx, session.Conn, filter)
+		if err != nil || !db.Outdated || i == snapshots {
+			return db, err
+		}
+		if err := session.Begin(ctx, ""); err != nil {
+			return nil, err
+		}
+	}
+}
+
 // load reads what is to be known of the tables of want.
 func load(
 	ctx context.Context, session *scan.Session, c *config.Config, want *protocol.ConfiguredCatalog,
@@ -134,7 +149,7 @@ func load(
 			filter.Streams = append(filter.Streams, protocol.StreamDescriptor{Name: d.Name, Namespace: schema})
 		}
 	}
-	db, err := catalog.Load(ctx, session.Conn, filter)
+	db, err := tables(ctx, session, filter)
 	if err != nil {
 		return nil, err
 	}

@@ -23,6 +23,9 @@ import (
 type Database struct {
 	Tables []*Table // by schema, then name, in the byte order of both
 	System string   // the cluster's system_identifier; set by who knows it
+	// Outdated says that a table is left out which the snapshot has and the database has no more: it was dropped, or
+	// another one took its place. A new snapshot shows which.
+	Outdated bool
 }
 
 // A Filter says what to load.
@@ -73,6 +76,7 @@ func (db *Database) Find(d protocol.StreamDescriptor) *Table {
 // relationsSQL lists relations. Parameters: schemas and streams, as JSON arrays or NULL; whether unreadable ones are
 // wanted; the publication or NULL. Keys are numbers of columns; indkey holds INCLUDE columns too, which indnkeyatts
 // leaves out. The list of numbers has the first column of each B-tree index (access method 403) of the whole table.
+// Privileges are those of the present, not of the snapshot: of a relation that has gone since they are NULL.
 // Row filters and column lists came with version 15, which is why the row of the view is taken for JSON. Source:
 // PostgreSQL documentation, chapter System Catalogs: pg_class, pg_index, pg_publication_tables.
 const relationsSQL = `
@@ -102,7 +106,7 @@ SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relreplident,
              SELECT w->>'namespace', w->>'name' FROM json_array_elements($2::json) AS w)
         OR c.relname::text IN (SELECT w->>'name' FROM json_array_elements($2::json) AS w WHERE w->>'namespace' IS NULL))
    AND ($3::bool OR has_schema_privilege(n.oid, 'USAGE')
-                AND (has_table_privilege(c.oid, 'SELECT') OR has_any_column_privilege(c.oid, 'SELECT')))
+                AND (has_table_privilege(c.oid, 'SELECT') OR has_any_column_privilege(c.oid, 'SELECT'))) IS NOT FALSE
  ORDER BY n.nspname COLLATE "C", c.relname COLLATE "C"`
 
 // columnsSQL lists the columns of the relations in $1 (kind c), of those in $2 only the readable ones, and the types
@@ -201,7 +205,11 @@ type columnRow struct {
 }
 
 func (l *loader) relation(v [][]byte) error {
-	if !utf8.Valid(v[1]) || !utf8.Valid(v[2]) {
+	switch {
+	case v[8] == nil:
+		l.db.Outdated = true
+		return nil
+	case !utf8.Valid(v[1]) || !utf8.Valid(v[2]):
 		unnameable("table", v[1], v[2])
 		return nil
 	}
