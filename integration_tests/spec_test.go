@@ -42,7 +42,7 @@ func TestSpecIsSmall(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer binary.Close()
+	defer func() { _ = binary.Close() }() // it was only read
 	if libraries, err := binary.ImportedLibraries(); err != nil || len(libraries) > 0 || binary.Section(".interp") != nil {
 		t.Errorf("the program needs the libraries %q (%v)", libraries, err)
 	}
