@@ -17,9 +17,10 @@ type resumption struct {
 
 // before reports that the change m, whose message is data, was sent before. Several rows of one COPY have one place in
 // the log, and an update of a key is two records: how many of them were sent is not known, so that they are sent again.
+// So are the changes of streams of which it is not certain that they were sent at all: those in their first pass.
 func (r *Reader) before(ctx context.Context, m *message, data []byte) (bool, error) {
 	to := uint64(r.resumed.sent.To)
-	if to == 0 || r.xid != r.resumed.sent.XID {
+	if to == 0 || r.xid != r.resumed.sent.XID || !r.settledBefore(m) {
 		return false, nil
 	}
 	last := r.resumed.last
@@ -49,4 +50,13 @@ func (r *Reader) moves(m *message) bool {
 		return false
 	}
 	return slices.ContainsFunc(rel.targets, func(t *target) bool { return t.moved(m) })
+}
+
+// settledBefore reports that the first pass of every stream that gets m was over when the sync began.
+func (r *Reader) settledBefore(m *message) bool {
+	rel := r.relations[m.relation]
+	return rel != nil && !slices.ContainsFunc(rel.targets, func(t *target) bool {
+		_, over := t.From.(*state.Follow)
+		return !over
+	})
 }

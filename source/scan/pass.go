@@ -41,7 +41,9 @@ func (p *progress) pass(done state.Blocks, fresh, again condition) []task {
 		for _, r := range p.ranges(done.Missing()) {
 			if p.tuple > 0 && r.From == done.Watermark() {
 				begun := again
-				begun.sql = fmt.Sprintf("(ctid > '(%d,%d)' OR %s)", r.From, p.tuple, again.sql)
+				if again.sql != everyRow {
+					begun.sql = fmt.Sprintf("(ctid > '(%d,%d)' OR %s)", r.From, p.tuple, again.sql)
+				}
 				add(r, begun, r)
 				continue
 			}
