@@ -115,6 +115,7 @@ func TestLauncherEndsARead(t *testing.T) {
 		exit int
 	}{
 		"termination file": {func(t *testing.T, _ *process, dir string) {
+			t.Helper()
 			if err := os.WriteFile(filepath.Join(dir, "TERMINATED"), nil, 0o600); err != nil {
 				t.Fatal(err)
 			}
