@@ -23,30 +23,6 @@ func TestSlotCopied(t *testing.T) {
 	expectList(t, c.sync().values("t", "id"), "2", "3")
 }
 
-// A slot that is lost while it is read from ends the attempt; the next one says what has happened.
-func TestSlotLostDuringRead(t *testing.T) {
-	t.Parallel()
-	c := newCaptureOn(t, private(t, "max_slot_wal_keep_size=32MB", "max_wal_size=32MB", "min_wal_size=32MB"),
-		"CREATE TABLE t (id int PRIMARY KEY, pad text); CREATE TABLE other (pad text)", nil)
-	c.first("t")
-	const rows = 12_000
-	c.exec("INSERT INTO t SELECT n, repeat('x', 1000) FROM generate_series(1, $1::int) AS n", rows)
-	p := start(t, "read", input{config: c.settings, catalog: c.catalog, state: c.state})
-	p.until(func(m message) bool { return m.Record != nil })
-	for range 40 {
-		if c.value("SELECT wal_status FROM pg_replication_slots") == "lost" {
-			break
-		}
-		c.exec("INSERT INTO other SELECT repeat('x', 1000) FROM generate_series(1, 10000)")
-		c.exec("CHECKPOINT")
-	}
-	r := p.wait()
-	if e := r.traceError(); r.exit != 1 || e == nil || e.FailureType == "system_error" {
-		t.Fatalf("exit code %d; %s", r.exit, r.traceText())
-	}
-	c.refused(c.state, "is lost", "max_slot_wal_keep_size", "pg_drop_replication_slot")
-}
-
 // Time limits of the role end neither the log nor the first pass, however long the destination takes.
 func TestTimeLimitsInTheLog(t *testing.T) {
 	t.Parallel()

@@ -184,6 +184,9 @@ func (v *verifier) quiet(ctx context.Context) error {
 			return err
 		}
 		a, err := v.attempt(ctx, given, fault{name: "none", quiet: true})
+		if v.verbose && a != nil {
+			v.log("quiet: %d states given, sync %d: exit code %d, %d records", len(given), v.syncs, a.code, a.records)
+		}
 		if v.last = a; err == nil {
 			err = v.after(ctx, a)
 		}
@@ -212,6 +215,10 @@ func (v *verifier) still(ctx context.Context, stream string, held map[string]str
 	if keys := differ(held, rows[stream], true); len(keys) > 0 {
 		return fmt.Errorf("the table has changed meanwhile: row %s was %q and is %q", keys[0], held[keys[0]],
 			rows[stream][keys[0]])
+	}
+	arrival, _ := v.channel(stream).folds(stream)
+	for _, key := range differ(held, arrival, true) {
+		v.log("row %s came %d times in the last attempt", key, v.last.keys[stream+" "+key])
 	}
 	prepared, err := v.db.Query(ctx, "SELECT gid FROM pg_prepared_xacts")
 	return errors.Join(err, fmt.Errorf("the table is as it was; prepared transactions %v, known %v; last attempt: %d records, "+
