@@ -122,7 +122,7 @@ func (Source) Read(
 // tables loads the tables of the filter. One that is dropped at that moment may have been replaced by another one of its
 // name, as by jobs that build tables anew and swap them: a new snapshot has that one.
 func tables(ctx context.Context, session *scan.Session, filter catalog.Filter) (*catalog.Database, error) {
-	const snapshots = 5
+	const snapshots = 10
 	for i := 1; ; i++ {
 		db, err := catalog.Load(ctx, session.Conn, filter)
 		if err != nil || !db.Outdated || i == snapshots {
@@ -150,8 +150,15 @@ func load(
 		}
 	}
 	db, err := tables(ctx, session, filter)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
+	case db.Outdated:
+		return nil, &protocol.Error{
+			Kind: protocol.Transient, Message: "Tables of the configured streams are dropped or replaced faster than they " +
+				"can be looked up.",
+			Hint: "Run the job that builds them anew between two syncs.",
+		}
 	}
 	db.System = session.System
 	return db, catalog.LoadStorage(ctx, session.Conn, db.Tables)
