@@ -24,8 +24,8 @@ func (r *Reader) progress(ctx context.Context) {
 	slog.Info("log goes on", args...)
 }
 
-// distance is where the reading is, after so much time, and how far from its end. Within a transaction that is where the
-// present change lies: what has been read for good is only known at its end.
+// distance is where the reading is, after so much time, and how far from its end. Within a transaction that is where
+// the present change lies: what has been read for good is only known at its end.
 func (r *Reader) distance(after time.Duration) []any {
 	at := max(r.at.LSN, min(pglogrepl.LSN(r.begins), r.target))
 	left, done := uint64(max(r.target, at)-at), uint64(at-min(r.from, at))
