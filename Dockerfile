@@ -6,7 +6,7 @@ FROM ${GO_IMAGE} AS build
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
-COPY main.go spec.json ./
+COPY main.go memory.go spec.json ./
 COPY protocol protocol
 COPY source source
 # A test keeps it equal to dockerImageTag in metadata.yaml.

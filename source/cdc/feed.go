@@ -130,7 +130,9 @@ func (f *feed) keep(chunk []byte, m pgproto3.BackendMessage) ([]byte, error) {
 		}
 		chunk = binary.BigEndian.AppendUint32(chunk, uint32(len(m.Data)))
 		chunk = append(chunk, m.Data...)
-		return chunk, f.note(m.Data)
+		err := f.note(m.Data)
+		m.Data = nil // it may be huge
+		return chunk, err
 	case *pgproto3.ErrorResponse:
 		return chunk, pgconn.ErrorResponseToPgError(m)
 	case *pgproto3.NoticeResponse:

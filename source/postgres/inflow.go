@@ -3,6 +3,7 @@ package postgres
 import (
 	"io"
 	"net"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -17,6 +18,8 @@ const (
 	bulk = 256 << 10
 	// A read that brings less is little.
 	little = 4 << 10
+	// huge is the size of a message whose memory is given back before the next is received.
+	huge = 16 << 20
 	// pause is the time in which bytes gather: at 1 GB/s as many as readBuffer has room for.
 	pause = 200 * time.Microsecond
 )
@@ -91,13 +94,35 @@ func (f *inflow) take(fd uintptr) bool {
 }
 
 // A readAhead reads from r in pieces of readBuffer. The memory is taken with the first read.
+//
+// The driver takes as much memory as a message is long, and leaves it to the garbage collector after that. The next
+// message of that size would come before the collector does, and the two would be in memory together: so what was huge
+// is collected as soon as the driver has let go of it, which is before it reads on.
 type readAhead struct {
 	r        io.Reader
 	buf      []byte
 	from, to int // what is there
+	missing  int // of a huge message that is being read
+	over     bool
 }
 
 func (a *readAhead) Read(p []byte) (int, error) {
+	if a.over {
+		a.over = false
+		debug.FreeOSMemory()
+	}
+	if a.missing == 0 && len(p) >= huge {
+		a.missing = len(p) // the driver has memory for the rest of one message, and no more
+	}
+	n, err := a.read(p)
+	if a.missing > 0 {
+		a.missing -= min(n, a.missing)
+		a.over = a.missing == 0
+	}
+	return n, err
+}
+
+func (a *readAhead) read(p []byte) (int, error) {
 	if a.from == a.to {
 		if len(p) >= readBuffer {
 			return a.r.Read(p)
@@ -123,6 +148,15 @@ func Buffered(conn *pgconn.PgConn) int {
 		n += a.to - a.from
 	}
 	return n
+}
+
+// Held points to whether conn holds a huge message, all of which has been received: then whoever is done with its values
+// should let go of them, so that the memory can be had for the next.
+func Held(conn *pgconn.PgConn) *bool {
+	if a, ok := conn.CustomData()[aheadKey].(*readAhead); ok {
+		return &a.over
+	}
+	return new(bool)
 }
 
 // aheadKey is where a connection keeps its readAhead.

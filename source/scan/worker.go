@@ -183,6 +183,7 @@ func (w *worker) read(ctx context.Context, t task) (int64, error) {
 		return 0, changed
 	}
 	count, looked := int64(0), int64(0)
+	held := postgres.Held(w.conn)
 	for rows.NextRow() {
 		values := rows.Values()
 		w.row = append(append(w.row[:0], values[:len(p.Columns)]...), p.meta...)
@@ -196,6 +197,10 @@ func (w *worker) read(ctx context.Context, t task) (int64, error) {
 		if err != nil {
 			postgres.Abandon(w.conn) // the rest of the rows is not wanted
 			return count, err
+		}
+		if *held {
+			clear(values)
+			clear(w.row)
 		}
 		if count++; count-looked == batch {
 			p.read(batch)
