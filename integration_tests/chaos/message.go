@@ -64,8 +64,9 @@ type streamState struct {
 
 // shared is kept as it was written, but for the position.
 type shared struct {
-	text json.RawMessage
-	LSN  string
+	text  json.RawMessage
+	LSN   string
+	ahead bool // a part of a transaction has been sent that is not over
 }
 
 // MarshalJSON gives what was read.
@@ -74,9 +75,13 @@ func (s shared) MarshalJSON() ([]byte, error) { return s.text, nil }
 // UnmarshalJSON reads the position.
 func (s *shared) UnmarshalJSON(text []byte) error {
 	s.text = append(s.text[:0], text...)
-	var position struct{ LSN string }
+	var position struct {
+		LSN    string
+		Ahead  int64  `json:"records_ahead"`
+		SentTo string `json:"sent_to"`
+	}
 	err := json.Unmarshal(text, &position)
-	s.LSN = position.LSN
+	s.LSN, s.ahead = position.LSN, position.Ahead > 0 || position.SentTo != ""
 	return err
 }
 

@@ -161,7 +161,7 @@ func (v *verifier) prepare(ctx context.Context) (err error) {
 		if v.mode.method != "" {
 			// The lookback is more than what a statement takes of a sequence before it has the number of its transaction, and
 			// less than what others take while a transaction is open.
-			v.config["replication_method"] = map[string]any{"method": v.mode.method, "cursor_lookback_rows": 300}
+			v.config["replication_method"] = map[string]any{"method": v.mode.method, "cursor_lookback_rows": 100}
 		}
 		for _, t := range v.mode.tables {
 			v.channels = append(v.channels, &channel{streams: []string{t.name}})
