@@ -11,18 +11,27 @@ import (
 )
 
 // TestPromise is a short run in each mode, with a new seed every time. `make chaos` makes long ones.
-func TestPromise(t *testing.T) {
+func TestPromise(t *testing.T) { testPromise(t, modes, 8, set{}) }
+
+// TestManyRounds is 200 rounds, a hundred in each of the modes that find what is new with SQL, in which nothing befalls
+// the connector but that it is killed.
+func TestManyRounds(t *testing.T) {
+	testPromise(t, modes[1:3], 100, set{"outages": true, "harm": true})
+}
+
+func testPromise(t *testing.T, modes []*mode, rounds int, without set) {
+	t.Helper()
 	t.Parallel()
 	binary := filepath.Join(t.TempDir(), "source-postgres")
 	if err := build(t.Context(), binary); err != nil {
 		t.Fatal(err)
 	}
 	seed := 1 + rand.Uint64N(1_000_000)
-	fmt.Printf("seed: %s: SEED=%d\n", t.Name(), seed)
+	fmt.Printf("seed: %s: SEED=%d ROUNDS=%d\n", t.Name(), seed, rounds)
 	for _, m := range modes {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
-			o := options{mode: m, binary: binary, rounds: 8, seed: seed, without: set{}, log: t.Logf}
+			o := options{mode: m, binary: binary, rounds: rounds, seed: seed, without: without, log: t.Logf}
 			round, err := verify(t.Context(), o)
 			var b *broken
 			switch {

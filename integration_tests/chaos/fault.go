@@ -53,6 +53,9 @@ func (v *verifier) chooseFault(r *rand.Rand) fault {
 	if r.IntN(2) == 0 && v.hard {
 		kind.name, kind.quiet, kind.log = "kill", false, false
 	}
+	if without["outages"] && kind.name != "none" && kind.name != "terminate" {
+		kind.name, kind.quiet, kind.log = "kill", false, false
+	}
 	f := fault{name: kind.name, quiet: kind.quiet, exact: r.IntN(2) == 0}
 	reach := []int64{2000, expected / 8, expected / 2, expected, expected * 5 / 4}[r.IntN(5)]
 	f.at = 1 + r.Int64N(max(reach, 1))

@@ -119,7 +119,7 @@ func leftOut(without set) string {
 }
 
 // parts are what can be left out of a run.
-var parts = []string{"faults", "ddl", "harm", "resets", "prepared", "longtx"}
+var parts = []string{"outages", "faults", "ddl", "harm", "resets", "prepared", "longtx"}
 
 // shrink leaves out what is not needed for a violation, and ends at the round of the violation.
 func shrink(ctx context.Context, o options) options {

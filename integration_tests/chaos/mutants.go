@@ -54,10 +54,6 @@ var mutants = []mutant{
 		"\tcase late == noRow:\n", "\tcase true:\n", "standard",
 	},
 	{
-		"what was open for long is looked for as far back as the lookback goes, and no farther", "source/scan/late.go",
-		"if last.Late != nil && !p.lookbackOff() {", "if false {", "standard",
-	},
-	{
 		"ties of the last cursor are dropped", "source/scan/late.go",
 		`c.sql = column + " >= " + lowest + " AND " + either`,
 		`c.sql = column + " > $1 AND " + either`, "standard",

@@ -18,6 +18,9 @@ func (v *verifier) round(ctx context.Context, r *rand.Rand) error {
 	v.joined = v.joined || v.outcomes["complete"] > 3
 	v.workload.rand = rand.New(rand.NewPCG(r.Uint64(), 1))
 	steps, f := 20+r.IntN(120), v.chooseFault(r)
+	if v.without["outages"] { // the rounds are short ones, of which many fit into a test
+		steps /= 4
+	}
 	harm := r.IntN(v.one(12, 5)) == 0 && !v.without["harm"]
 	if harm {
 		if err := v.harm(ctx, r); err != nil {

@@ -31,7 +31,7 @@ var modes = []*mode{
 	{name: "cdc", method: "CDC", tables: byLog, log: true},
 }
 
-// A set is of what is left out of a run: faults, ddl, harm, resets, prepared, longtx.
+// A set is of what is left out of a run: outages (all faults but kills), faults, ddl, harm, resets, prepared, longtx.
 type set map[string]bool
 
 // options say what is verified.
