@@ -284,6 +284,10 @@ func testEqualCursors(t *testing.T, db *database) {
 		db.exec("CREATE COLLATION caseless (provider = icu, locale = 'und-u-ks-level2', deterministic = false)")
 		ties["text COLLATE caseless"] = []string{"a", "A", "a"}
 	}
+	if db.value("SELECT count(*) FROM pg_available_extensions WHERE name = 'citext'") != "0" {
+		db.exec("CREATE EXTENSION citext")
+		ties["citext"] = []string{"a", "A", "a"}
+	}
 	var all []string
 	for typ, values := range ties {
 		for _, table := range []string{typ, typ + " indexed"} {

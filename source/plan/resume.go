@@ -4,7 +4,10 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/jackc/pgx/v5/pgtype"
+
 	"source-postgres/protocol"
+	"source-postgres/source/codec"
 	"source-postgres/source/state"
 )
 
@@ -95,7 +98,7 @@ func (p *Plan) resumeIncremental(s *Stream, from state.Stream) *protocol.Error {
 			return nil
 		}
 		first := unfinished && pass.Since == nil // its bound is fixed anew
-		if !first && from.Type != "" && !sameOrder(from.Type, s.Cursor.Type.Name) {
+		if !first && from.Type != 0 && !sameOrder(from.Type, s.Cursor.WireOID) {
 			return retyped(s, from)
 		}
 	case *state.Xmin:
@@ -123,16 +126,19 @@ func (p *Plan) resumeIncremental(s *Stream, from state.Stream) *protocol.Error {
 }
 
 // sameOrder reports that a value of type a can be compared with those of type b, and stands where it stood.
-func sameOrder(a, b string) bool {
-	if a == b {
-		return true
-	}
-	for _, kin := range [][]string{{"int2", "int4", "int8", "oid", "numeric", "float4", "float8"}, {"text", "varchar"}} {
+func sameOrder(a, b uint32) bool {
+	for _, kin := range [][]uint32{
+		{
+			pgtype.Int2OID, pgtype.Int4OID, pgtype.Int8OID, pgtype.OIDOID, pgtype.NumericOID, pgtype.Float4OID,
+			pgtype.Float8OID,
+		},
+		{pgtype.TextOID, pgtype.VarcharOID},
+	} {
 		if slices.Contains(kin, a) && slices.Contains(kin, b) {
 			return true
 		}
 	}
-	return false
+	return a == b
 }
 
 func retyped(s *Stream, from *state.Cursor) *protocol.Error {
@@ -142,9 +148,16 @@ func retyped(s *Stream, from *state.Cursor) *protocol.Error {
 	}
 	return &protocol.Error{
 		Message: fmt.Sprintf("The cursor field %q of stream %s, which %s, was of type %s at the last sync and is of type %s "+
-			"now: its values have another order.", from.Field, s.Descriptor, value, from.Type, s.Cursor.Type.Name),
+			"now: its values have another order.", from.Field, s.Descriptor, value, typeName(from.Type), s.Cursor.Type.Name),
 		Hint: "Nothing was read. Reset the stream to read it again.",
 	}
+}
+
+func typeName(oid uint32) string {
+	if t := codec.NewMap(nil).Type(oid, -1, 0); t.Name != "" {
+		return t.Name
+	}
+	return fmt.Sprintf("oid %d", oid)
 }
 
 func otherMethod(s *Stream, was string) *protocol.Error {

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgtype"
+
 	"source-postgres/protocol"
 	"source-postgres/source/catalog"
 	"source-postgres/source/config"
@@ -51,7 +53,7 @@ func TestWhereAStreamGoesOn(t *testing.T) {
 	foreign := *byID
 	foreign.Mark = state.Mark{}
 	wider, other := *byID, *byID
-	wider.Type, other.Type = "int8", "text"
+	wider.Type, other.Type = pgtype.Int8OID, pgtype.TextOID
 	finished := &state.Ctid{Mark: mark, Filenode: filenode, Done: whole, Finished: true, SyncID: pointer(int64(4))}
 	for name, test := range map[string]struct {
 		request
@@ -106,7 +108,7 @@ func TestWhereAStreamGoesOn(t *testing.T) {
 func TestStatesThatAreRefused(t *testing.T) {
 	elsewhere, other := *byID, *byID
 	elsewhere.System = "123"
-	other.Type = "text"
+	other.Type = pgtype.TextOID
 	for name, test := range map[string]struct {
 		request
 		says []string

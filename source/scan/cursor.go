@@ -28,7 +28,7 @@ func (w *worker) openCursor(ctx context.Context, s *Session, p *progress) ([]tas
 		from = pass.Since
 	}
 	then := &state.Cursor{
-		Mark: p.mark, Field: p.Cursor.Name, Type: p.Cursor.Type.Name, Time: s.Time, OpenSince: s.Time,
+		Mark: p.mark, Field: p.Cursor.Name, Type: p.Cursor.WireOID, Time: s.Time, OpenSince: s.Time,
 	}
 	p.then = then
 	var last *state.Cursor
@@ -286,11 +286,14 @@ func (w *worker) settle(ctx context.Context, p *progress) error {
 	}
 	switch p.Cursor.WireOID {
 	case pgtype.NumericOID, pgtype.Float4OID, pgtype.Float8OID, pgtype.TextOID, pgtype.VarcharOID:
-		var err error
-		then.Count, err = w.count(ctx, p, *then.Value)
-		return err
+	default:
+		if p.Cursor.Type.Name != "citext" {
+			return nil
+		}
 	}
-	return nil
+	var err error
+	then.Count, err = w.count(ctx, p, *then.Value)
+	return err
 }
 
 // count is how many rows have the value.

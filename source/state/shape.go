@@ -42,7 +42,7 @@ type shape struct {
 	Snapshot  string     `json:"snapshot,omitempty"`
 	Time      int64      `json:"snapshot_time,omitempty"`
 	OpenSince int64      `json:"open_since,omitempty"`
-	FieldType string     `json:"cursor_type,omitempty"`
+	FieldType uint32     `json:"cursor_type,omitempty"`
 	Late      *Late      `json:"late,omitempty"`
 	From      string     `json:"from,omitempty"`
 	Member    uint32     `json:"publication_member,omitempty"`

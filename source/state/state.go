@@ -48,7 +48,7 @@ func (c *Ctid) Resumable() bool {
 type Cursor struct {
 	Mark
 	Field     string
-	Type      string  // the column's type; empty: not known
+	Type      uint32  // the oid of the column's type, of a domain that of the type it rests on; 0: not known
 	Value     *string // in the form that records have; nil: no row had a value
 	Count     int64   // the rows with that very value; 0: not known
 	Partial   bool    // rows with that very value may be missing: the reading stopped among them

@@ -20,7 +20,7 @@ func states() map[string]struct {
 } {
 	mark := Mark{System: "7434567890123456789", OID: 16390, Snapshot: "750:760:750,755", Timeline: 2}
 	cursor := &Cursor{
-		Mark: mark, Field: "at", Type: "int4", Value: pointer("5"), Time: 1700000000, OpenSince: 1699999999,
+		Mark: mark, Field: "at", Type: 23, Value: pointer("5"), Time: 1700000000, OpenSince: 1699999999,
 		Late: &Late{From: pointer("4")},
 	}
 	const (
@@ -30,7 +30,7 @@ func states() map[string]struct {
 		promoted   = `,"timeline":2`
 		cursorText = `{` + names + `"state_type":"cursor_based",` + described + `,"cursor_field":["at"],` +
 			`"cursor":"5",` + marked +
-			`,"snapshot_time":1700000000,"open_since":1699999999,"cursor_type":"int4","late":{"from":"4"},"timeline":2}`
+			`,"snapshot_time":1700000000,"open_since":1699999999,"cursor_type":23,"late":{"from":"4"},"timeline":2}`
 	)
 	return map[string]struct {
 		state Stream
