@@ -23,8 +23,8 @@ func limitMemory(root string) {
 	}
 }
 
-// groupLimit is the limit in bytes; 0 if there is none, or none that can be read. root is / but in tests. In a container
-// the group is the root of what it sees. Source: the kernel's documentation, cgroup-v2 and cgroup-v1/memory.
+// groupLimit is the limit in bytes; 0 if there is none, or none that can be read. root is / but in tests. In a
+// container the group is the root of what it sees. Source: the kernel's documentation, cgroup-v2 and cgroup-v1/memory.
 func groupLimit(root string) int64 {
 	text, _ := os.ReadFile(filepath.Join(root, "proc/self/cgroup")) // without it the paths of a container are tried
 	files := []string{"sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory/memory.limit_in_bytes"}

@@ -119,8 +119,8 @@ func (Source) Read(
 	return errors.Join(errs...)
 }
 
-// tables loads the tables of the filter. One that is dropped at that moment may have been replaced by another one of its
-// name, as by jobs that build tables anew and swap them: a new snapshot has that one.
+// tables loads the tables of the filter. One that is dropped at that moment may have been replaced by another one of
+// its name, as by jobs that build tables anew and swap them: a new snapshot has that one.
 func tables(ctx context.Context, session *scan.Session, filter catalog.Filter) (*catalog.Database, error) {
 	const snapshots = 10
 	for i := 1; ; i++ {
