@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"source-postgres/protocol"
@@ -31,9 +32,11 @@ func (f *following) pass(ctx context.Context, streams []*plan.Stream) error {
 	f.ledger.Log(f.reader.Position()) // what the states of the pass say of the log
 	timed, cancel := context.WithTimeout(ctx, f.config.CDC.InitialLoadTimeout)
 	defer cancel()
-	err = scan.Run(timed, f.session, streams, scan.Options{
-		Workers: workers(f.config), Interval: f.config.CheckpointInterval, Ledger: f.ledger, Follow: follow, Begun: f.begun,
-	}, f.w)
+	err, log := f.beside(ctx, streams, handOver, func() error {
+		return scan.Run(timed, f.session, streams, scan.Options{
+			Workers: workers(f.config), Interval: f.config.CheckpointInterval, Ledger: f.ledger, Follow: follow, Begun: f.begun,
+		}, f.w)
+	})
 	if err != nil && timed.Err() != nil && ctx.Err() == nil {
 		err = &protocol.Error{
 			Kind: protocol.Transient,
@@ -58,7 +61,35 @@ func (f *following) pass(ctx context.Context, streams []*plan.Stream) error {
 			f.reader.Follow(s, follow.From)
 		}
 	}
-	return err
+	return errors.Join(err, log)
+}
+
+// beside reads streams for the first time, by pass, while the log goes on for the others, and gives the errors of both.
+// The streams whose changes come from the log afterwards hand over at the reader's position, where states stay meanwhile.
+func (f *following) beside(ctx context.Context, streams []*plan.Stream, handOver bool, pass func() error) (_, log error) {
+	reads := func(d protocol.StreamDescriptor) bool {
+		return slices.ContainsFunc(streams, func(s *plan.Stream) bool { return s.Descriptor == d })
+	}
+	others := slices.ContainsFunc(f.logged, func(s *plan.Stream) bool { return f.begun[s.Descriptor] && !reads(s.Descriptor) })
+	if !others {
+		return pass(), nil
+	}
+	if handOver {
+		f.reader.Hold(reads)
+		defer f.reader.Release()
+	}
+	var over atomic.Bool
+	done := make(chan error, 1)
+	go func() {
+		var err error
+		defer func() { over.Store(true); done <- err }()
+		defer protocol.Recover(&err)
+		err = pass()
+	}()
+	if log = f.reader.RunUntil(ctx, &over); log != nil && ctx.Err() == nil {
+		slog.Warn("the log cannot be read any more; the first pass goes on to its end", "error", log)
+	}
+	return <-done, log
 }
 
 // snapshot begins the session's transaction anew, with a snapshot that shows just what had committed at one point of

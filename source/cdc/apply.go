@@ -41,8 +41,8 @@ func (r *Reader) change(ctx context.Context, m *message) error {
 		return err
 	}
 	for _, t := range rel.targets {
-		if r.committing < t.since {
-			continue // the first pass has seen it
+		if t.held || r.committing < t.since {
+			continue // it is not its turn yet, or the first pass has seen it
 		}
 		if m.kind == 'D' {
 			if err := r.record(ctx, t, &m.old, nil, true); err != nil {
@@ -91,7 +91,7 @@ func (r *Reader) record(ctx context.Context, t *target, row, old *tuple, deleted
 		}
 		r.row = append(r.row, value)
 	}
-	r.number = max(r.number+1, r.begins)
+	r.number = max(r.number+1, r.begins, t.above+1)
 	if missing == nil && len(r.waiting) == 0 {
 		return r.emit(t, r.row, nil, r.number, r.instant, deleted)
 	}
@@ -247,6 +247,7 @@ func (r *Reader) emit(
 		slog.Debug("values could not be looked up", "stream", t.Descriptor, "columns", gone)
 	}
 	r.sent++
+	r.beyond++
 	if r.inside {
 		r.at.Ahead++
 	}

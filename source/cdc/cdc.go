@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"log/slog"
+	"math"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -58,9 +59,13 @@ type Reader struct {
 	relations map[uint32]*relation
 	logged    time.Time
 
+	held   *state.Log // where states stay, between Hold and Release
+	beyond int64      // records sent since Hold
+
 	// Of this Run.
 	target pglogrepl.LSN
-	over   bool // every change before target has been read
+	stop   *atomic.Bool // ends it before target is reached; nil: nothing does
+	over   bool         // every change before target has been read, or stop says so
 	from   pglogrepl.LSN
 	began  time.Time
 	had    int64 // records before it
@@ -88,7 +93,9 @@ type Reader struct {
 // A follower is a stream that the log keeps current.
 type follower struct {
 	*plan.Stream
-	since pglogrepl.LSN // changes that committed before were seen by its first pass
+	since pglogrepl.LSN // changes that committed before were seen by its first pass, or have been sent
+	above uint64        // the greatest number that one of its records may have
+	held  bool          // its changes wait for Release
 	rows  int64
 }
 
@@ -145,7 +152,14 @@ func (r *Reader) Follow(s *plan.Stream, since pglogrepl.LSN) {
 }
 
 // Run reads every change that committed before target and writes a state that says so at the end.
-func (r *Reader) Run(ctx context.Context, target pglogrepl.LSN) error {
+func (r *Reader) Run(ctx context.Context, target pglogrepl.LSN) error { return r.run(ctx, target, nil) }
+
+// RunUntil reads on until stop says that it is enough, and then to the end of the transaction.
+func (r *Reader) RunUntil(ctx context.Context, stop *atomic.Bool) error {
+	return r.run(ctx, math.MaxUint64, stop)
+}
+
+func (r *Reader) run(ctx context.Context, target pglogrepl.LSN, stop *atomic.Bool) error {
 	conn, err := r.start(ctx)
 	if err != nil {
 		return err
@@ -160,14 +174,19 @@ func (r *Reader) Run(ctx context.Context, target pglogrepl.LSN) error {
 	if err := slot.Covers(r.at.LSN, r.config); err != nil {
 		return err
 	}
-	r.relations, r.inside, r.target, r.over = map[uint32]*relation{}, false, target, r.at.LSN >= target
-	r.resumed = resumption{sent: r.at.Sent}
+	// Of a Run that was broken off in a transaction nothing is left.
+	r.relations, r.inside, r.number = map[uint32]*relation{}, false, r.at.Number
+	r.waiting, r.waitingBytes = r.waiting[:0], 0
+	r.target, r.stop, r.resumed = target, stop, resumption{sent: r.at.Sent}
 	r.from, r.began, r.logged, r.had = r.at.LSN, time.Now(), time.Now(), r.records()
-	slog.Info("reading the log", "from", r.at.LSN, "to", target, "bytes", max(int64(target)-int64(r.at.LSN), 0))
+	r.reach(r.at.LSN)
+	if stop == nil {
+		slog.Info("reading the log", "from", r.at.LSN, "to", target, "bytes", max(int64(target)-int64(r.at.LSN), 0))
+	}
 	f := newFeed(conn, r.patience, func() pglogrepl.LSN { return pglogrepl.LSN(r.accepted.Load()) }, r.at.LSN,
 		slot.Confirmed)
 	group, both := errgroup.WithContext(ctx)
-	receiving, stop := context.WithCancel(both)
+	receiving, enough := context.WithCancel(both)
 	group.Go(func() (err error) {
 		defer protocol.Recover(&err)
 		if err := f.run(receiving); err != nil {
@@ -176,7 +195,7 @@ func (r *Reader) Run(ctx context.Context, target pglogrepl.LSN) error {
 		return nil
 	})
 	group.Go(func() (err error) {
-		defer stop()
+		defer enough()
 		defer protocol.Recover(&err)
 		return r.consume(both, f)
 	})
@@ -326,7 +345,7 @@ func (r *Reader) message(ctx context.Context, m *message, data []byte) error {
 // reach notes that everything that committed before position has been read, and no part of what committed later.
 func (r *Reader) reach(position pglogrepl.LSN) {
 	r.at.LSN, r.at.Number, r.at.Ahead = max(r.at.LSN, position), r.number, 0
-	r.over = r.at.LSN >= r.target
+	r.over = r.at.LSN >= r.target || r.stop != nil && r.stop.Load()
 }
 
 // untilState is how long there may be no state from now on.
@@ -345,12 +364,17 @@ func (r *Reader) checkpoint(ctx context.Context, last bool) error {
 	if err := r.settle(ctx); err != nil {
 		return err
 	}
-	err := r.emitter.Checkpoint(func() *protocol.State { return r.ledger.Log(r.at) })
+	at := r.at
+	if r.held != nil {
+		at = *r.held
+		at.Ahead = r.beyond
+	}
+	err := r.emitter.Checkpoint(func() *protocol.State { return r.ledger.Log(at) })
 	if err != nil {
 		return err
 	}
 	if r.config.CDC.AcknowledgeReading {
-		r.accepted.Store(uint64(r.at.LSN))
+		r.accepted.Store(uint64(at.LSN))
 	}
 	r.sent, r.sentBytes, r.saved = 0, 0, time.Now()
 	return nil

@@ -30,6 +30,9 @@ func (r *Reader) distance(after time.Duration) []any {
 	at := max(r.at.LSN, min(pglogrepl.LSN(r.begins), r.target))
 	left, done := uint64(max(r.target, at)-at), uint64(at-min(r.from, at))
 	records := r.records()
+	if r.stop != nil { // beside a first pass there is no end yet
+		return []any{"at", at, "records", records - r.had}
+	}
 	args := []any{"at", at, "to", r.target, "bytes_left", left, "records", records - r.had}
 	if seconds := after.Seconds(); seconds > 0 && done > 0 {
 		args = append(args, "records_per_second", int64(float64(records-r.had)/seconds),
