@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// While streams are read for the first time the log of the others goes on. Whatever state of such a sync is gone on from,
-// the destination has in the end just what the tables have.
+// While streams are read for the first time the log of the others goes on. Whatever state of such a sync is gone on
+// from, the destination has in the end just what the tables have.
 func TestLogGoesOnBesideFirstPass(t *testing.T) {
 	t.Parallel()
 	s := private(t)

@@ -65,12 +65,17 @@ func (f *following) pass(ctx context.Context, streams []*plan.Stream) error {
 }
 
 // beside reads streams for the first time, by pass, while the log goes on for the others, and gives the errors of both.
-// The streams whose changes come from the log afterwards hand over at the reader's position, where states stay meanwhile.
-func (f *following) beside(ctx context.Context, streams []*plan.Stream, handOver bool, pass func() error) (_, log error) {
+// The streams whose changes come from the log afterwards hand over at the reader's position, where states stay
+// meanwhile.
+func (f *following) beside(
+	ctx context.Context, streams []*plan.Stream, handOver bool, pass func() error,
+) (_, log error) {
 	reads := func(d protocol.StreamDescriptor) bool {
 		return slices.ContainsFunc(streams, func(s *plan.Stream) bool { return s.Descriptor == d })
 	}
-	others := slices.ContainsFunc(f.logged, func(s *plan.Stream) bool { return f.begun[s.Descriptor] && !reads(s.Descriptor) })
+	others := slices.ContainsFunc(f.logged, func(s *plan.Stream) bool {
+		return f.begun[s.Descriptor] && !reads(s.Descriptor)
+	})
 	if !others {
 		return pass(), nil
 	}
