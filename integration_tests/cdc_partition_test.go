@@ -106,7 +106,9 @@ func TestPartitionsComeAndGo(t *testing.T) {
 				CREATE PUBLICATION pub FOR TABLE root WITH (publish_via_partition_root = `+via+")")
 			names := map[string][]string{"true": {"root"}, "false": {"us", "eu"}}[via]
 			c.first(names...)
-			c.exec("INSERT INTO fr VALUES (8, 'fr', 'alone')")
+			if c.Version >= 150000 { // before, the server overlooks that a table of which it has read changes is a partition now
+				c.exec("INSERT INTO fr VALUES (8, 'fr', 'alone')")
+			}
 			c.exec("INSERT INTO root VALUES (10, 'us', 'as leaf')")
 			c.exec("ALTER TABLE root ATTACH PARTITION fr FOR VALUES IN ('fr')")
 			c.exec("INSERT INTO root VALUES (11, 'fr', 'as leaf')")
@@ -117,7 +119,7 @@ func TestPartitionsComeAndGo(t *testing.T) {
 			r := c.sync()
 			expectList(t, r.changes(names[0]), want...)
 			c.again(r)
-			if via == "false" {
+			if via == "false" && c.Version >= 150000 {
 				c.catalog = discover(t, c.settings).configure("incremental", "eu", "fr")
 				r = c.read(c.state).ok()
 				expectList(t, r.changes("fr"), `+ {"id":8,"region":"fr","v":"alone"}`, `+ {"id":11,"region":"fr","v":"as leaf"}`)
