@@ -91,6 +91,7 @@ func (c *capture) sender() (tell func(syscall.Signal)) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	c.t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGCONT) }) // it may have ended
 	return func(sig syscall.Signal) {
 		c.t.Helper()
 		if err := syscall.Kill(pid, sig); err != nil {
@@ -126,7 +127,16 @@ func testWaitInTransaction(t *testing.T, c *capture) {
 	tell := c.sender()
 	tell(syscall.SIGSTOP)
 	state := p.until(func(m message) bool { return m.State != nil }).State
-	p.someStates()
+	idle := 0 // states in a row: what the connector had by then has come out
+	p.until(func(m message) bool {
+		switch {
+		case m.Record != nil:
+			idle = 0
+		case m.State != nil:
+			idle++
+		}
+		return idle == 2
+	})
 	tell(syscall.SIGCONT)
 	r := p.wait().ok()
 	c.state = []json.RawMessage{state.text}
