@@ -273,7 +273,7 @@ func testXminForeignStates(d *database) {
 		"another cluster":        {map[string]any{"system_identifier": "1"}, "another database cluster"},
 		"a later bound":          {raw, strconv.FormatUint(later, 10)},
 		"a bound of another age": {map[string]any{"xmin_raw_value": now + 1<<32, "snapshot": nil}, "backup"},
-		"a later snapshot":       {map[string]any{"snapshot": "5:9999999:"}, "9999999"},
+		"a later snapshot":       {map[string]any{"snapshot": "9999999:9999999:"}, "9999999"},
 	} {
 		d.t.Run(name, func(t *testing.T) {
 			in := x.in

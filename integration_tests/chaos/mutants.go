@@ -95,11 +95,11 @@ var mutants = []mutant{
 	},
 	{
 		"a state does not wait for records whose values are being looked up", "source/cdc/cdc.go",
-		"\tif err := r.settle(ctx); err != nil {\n\t\treturn err\n\t}\n\terr := r.emitter", "\terr := r.emitter", "cdc",
+		"\tif err := r.settle(ctx); err != nil {\n\t\treturn err\n\t}\n\tat := r.at\n", "\tat := r.at\n", "cdc",
 	},
 	{
 		"changes of one position have one number", "source/cdc/apply.go",
-		"r.number = max(r.number+1, r.begins)", "r.number = max(r.number, r.begins)", "cdc",
+		"r.number = max(r.number+1, r.begins,", "r.number = max(r.number, r.begins,", "cdc",
 	},
 	{
 		"a slot that has moved on is read from all the same", "source/cdc/slot.go",

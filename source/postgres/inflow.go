@@ -150,8 +150,8 @@ func Buffered(conn *pgconn.PgConn) int {
 	return n
 }
 
-// Held points to whether conn holds a huge message, all of which has been received: then whoever is done with its values
-// should let go of them, so that the memory can be had for the next.
+// Held points to whether conn holds a huge message, all of which has been received: then whoever is done with its
+// values should let go of them, so that the memory can be had for the next.
 func Held(conn *pgconn.PgConn) *bool {
 	if a, ok := conn.CustomData()[aheadKey].(*readAhead); ok {
 		return &a.over

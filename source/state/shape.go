@@ -136,7 +136,7 @@ func (sh *shape) stream() (Stream, error) {
 		return sh.version3()
 	case sh.Type == typeCtid:
 		return sh.parseCtid(mark)
-	case sh.Type == typeCursor, sh.Type == "" && len(sh.CursorField) > 0 && sh.Cursor != nil:
+	case sh.Type == typeCursor, sh.Type == "" && sh.Cursor != nil:
 		if len(sh.CursorField) != 1 {
 			return nil, errors.New("it names no cursor_field, or several")
 		}
