@@ -341,6 +341,7 @@ func TestMoveInToXmin(t *testing.T) {
 	db.exec(padded)
 	x := db.byXmin("t")
 	x.in.catalog.(*configuredCatalog).selectColumns(t, "t", "id", "c")
+	db.settled()
 	bound := db.value("SELECT txid_snapshot_xmin(txid_current_snapshot())")
 	place := db.value("SELECT ctid FROM t WHERE id = 200")
 	half := fmt.Sprintf(`"ctid":"%s","relation_filenode":%s`, place, db.value("SELECT pg_relation_filenode('t')"))
