@@ -41,7 +41,7 @@ var allowed = map[string]struct{ ours, others []string }{
 		ours: []string{"protocol", "source/config"},
 		others: []string{
 			"github.com/jackc/pgx/v5/pgconn", "github.com/jackc/pgx/v5/pgproto3", "golang.org/x/crypto/ssh",
-			"golang.org/x/crypto/ssh/knownhosts",
+			"golang.org/x/crypto/ssh/knownhosts", "golang.org/x/sys/unix",
 		},
 	},
 	"source/catalog": {

@@ -3,6 +3,8 @@ package postgres
 import (
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // tcpUserTimeout is TCP_USER_TIMEOUT of tcp(7), in milliseconds.
@@ -25,3 +27,22 @@ func rest(d time.Duration) {
 
 // readNow reads what is there; nothing is an error.
 func readNow(fd uintptr, p []byte) (int, error) { return syscall.Read(int(fd), p) }
+
+// roundTrip is the least that has been seen on the connection; an hour if that is not known.
+func roundTrip(fd uintptr) time.Duration {
+	info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+	if err != nil || info.Min_rtt == 0 {
+		return time.Hour
+	}
+	return time.Duration(info.Min_rtt) * time.Microsecond
+}
+
+// narrow bounds what the operating system holds for the connection (SO_RCVBUF of socket(7)), and reports that it does.
+func narrow(fd uintptr, size int) bool {
+	return syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, size) == nil
+}
+
+// tellFrom lets whoever waits for the connection be woken only when so many bytes are there (SO_RCVLOWAT of socket(7)).
+func tellFrom(fd uintptr, size int) {
+	_ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVLOWAT, size)
+}

@@ -107,6 +107,7 @@ func (s *Server) Replicate(ctx context.Context) (*pgconn.PgConn, error) {
 		Close(conn)
 		return nil, s.explainConnect(err, "open a replication connection to "+s.address(s.chosen.Load()), explainReplication)
 	}
+	gather(conn.Conn())
 	return conn, nil
 }
 
