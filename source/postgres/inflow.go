@@ -83,8 +83,8 @@ func (f *inflow) Write(p []byte) (int, error) {
 }
 
 // gather makes a stream of conn: what comes are messages that nobody has asked for, one by one. If the server is near
-// they are given time to become many. A reader that takes each as it comes makes the server send each by itself and wake
-// this process for it, which costs both of them several times what they do with it otherwise.
+// they are given time to become many. A reader that takes each as it comes makes the server send each by itself and
+// wake this process for it, which costs both of them several times what they do with it otherwise.
 func gather(conn net.Conn) {
 	if t, ok := conn.(*tls.Conn); ok {
 		conn = t.NetConn()
