@@ -202,7 +202,7 @@ func TestEveryStateCode(t *testing.T) {
 		CREATE FUNCTION fails(code text) RETURNS int LANGUAGE plpgsql AS
 			$$ BEGIN RAISE EXCEPTION 'provoked' USING ERRCODE = code, DETAIL = 'canary'; END $$;
 		ALTER DATABASE ` + quoted(db.Name) + ` SET temp_file_limit = 0; ALTER DATABASE ` + quoted(db.Name) +
-		` SET work_mem = '64kB'`)
+		` SET work_mem = '1MB'`)
 	rows := documented(t, "By state code")
 	if len(rows) < 30 {
 		t.Fatalf("%d rows in the table", len(rows))

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"runtime/debug"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -46,8 +47,9 @@ const (
 type inflow struct {
 	net.Conn
 	raw   syscall.RawConn
-	since int  // bytes that have come since the last request
-	dry   bool // the last read brought little
+	asked atomic.Bool // there has been a request since the last read; the driver may read while it writes
+	since int         // bytes that have come since the last request
+	dry   bool        // the last read brought little
 
 	stream  bool          // of messages that come by themselves, from a server that is near
 	pause   time.Duration // of the stream
@@ -78,7 +80,7 @@ func newInflow(conn net.Conn) net.Conn {
 
 // Write sends a request: what comes next is the beginning of an answer.
 func (f *inflow) Write(p []byte) (int, error) {
-	f.since = 0
+	f.asked.Store(true)
 	return f.Conn.Write(p)
 }
 
@@ -98,6 +100,9 @@ func gather(conn net.Conn) {
 }
 
 func (f *inflow) Read(p []byte) (int, error) {
+	if f.asked.Load() && f.asked.Swap(false) {
+		f.since = 0
+	}
 	if f.since >= bulk {
 		f.p = p
 		if err := f.raw.Read(f.try); err != nil { // a deadline

@@ -92,7 +92,7 @@ func TestInflowKeepsDeadlines(t *testing.T) {
 	if _, err := conn.Write([]byte{1}); err != nil {
 		t.Fatal(err)
 	}
-	if conn.(*inflow).since != 0 {
+	if !conn.(*inflow).asked.Load() {
 		t.Error("a request does not begin a new answer")
 	}
 }
