@@ -27,7 +27,8 @@ var mutants = []mutant{
 	{
 		"naive hand-over: the position of the log is read after a snapshot that was taken by itself", "source/firstpass.go",
 		"err = f.session.Begin(ctx, point.Snapshot)",
-		"err = f.session.Begin(ctx, \"\")\n\t\ttime.Sleep(300 * time.Millisecond)\n\t\tlate, failed := cdc.LookUp(ctx, f.session.Conn, f.config)\n" +
+		"err = f.session.Begin(ctx, \"\")\n\t\ttime.Sleep(300 * time.Millisecond)\n" +
+			"\t\tlate, failed := cdc.LookUp(ctx, f.session.Conn, f.config)\n" +
 			"\t\tif failed == nil {\n\t\t\tfollow.From, point.LSN = late.Flushed, late.Flushed\n\t\t}", "cdc",
 	},
 	{

@@ -5,7 +5,6 @@ package cdc
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"log/slog"
 	"math"
 	"slices"
@@ -204,20 +203,6 @@ func (r *Reader) run(ctx context.Context, target pglogrepl.LSN, stop *atomic.Boo
 		r.finished()
 	}
 	return err
-}
-
-// blame gives the reason for err where the slot was lost while it was read from: the server then just ends the
-// connection, as it would for a restart.
-func (r *Reader) blame(ctx context.Context, err error) error {
-	var e *protocol.Error
-	if err == nil || ctx.Err() != nil || !errors.As(err, &e) || e.Kind != protocol.Transient {
-		return err
-	}
-	slot, why := LookUp(ctx, r.conn, r.config)
-	if slot == nil || slot.Status != "lost" {
-		return err
-	}
-	return slot.reach(why, &r.at)
 }
 
 // release ends the replication connection and waits until the slot is free again, so that whoever comes next, the next

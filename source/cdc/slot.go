@@ -251,3 +251,32 @@ func explain(err error, c *config.Config) error {
 	}
 	return postgres.Explain(err, "read the log")
 }
+
+// blame gives the reason for err where the slot was lost while it was read from: the server then just ends the
+// connection, as it would for a restart, and a moment later gives up the slot.
+func (r *Reader) blame(ctx context.Context, err error) error {
+	var e *protocol.Error
+	if err == nil || ctx.Err() != nil || !errors.As(err, &e) || e.Kind != protocol.Transient {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, releaseWithin)
+	defer cancel()
+	ticker := time.NewTicker(releaseEvery)
+	defer ticker.Stop()
+	for {
+		slot, why := LookUp(ctx, r.conn, r.config)
+		switch {
+		case slot == nil:
+			return err
+		case slot.Status == "lost":
+			return slot.reach(why, &r.at)
+		case slot.Active == "" && slot.Status != "unreserved":
+			return err
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
