@@ -38,6 +38,7 @@ func runMain() error {
 	broken := flag.Bool("mutants", false, "verify broken builds of the connector: each has to be caught")
 	verbose := flag.Bool("v", false, "say what happens in each round")
 	what := flag.String("mutant", "", "only those whose name has this in it")
+	except := flag.String("except", "", "none of those whose name has this in it")
 	flag.Parse()
 	if *seed == 0 {
 		*seed = 1 + rand.Uint64N(1_000_000)
@@ -48,7 +49,7 @@ func runMain() error {
 	}
 	defer os.RemoveAll(dir)
 	if *broken {
-		return catchAll(ctx, dir, *what, *seed)
+		return catchAll(ctx, dir, *what, *except, *seed)
 	}
 	binary := filepath.Join(dir, "source-postgres")
 	if err := build(ctx, binary); err != nil {
