@@ -20,6 +20,7 @@ const memoryBound = 128 << 20
 type run struct {
 	v        *verifier
 	struck   bool // its fault has come
+	cut      bool // what it wrote behind a place was not looked at
 	exact    bool // the destination is what the state says, so that it has to stay so
 	begun    bool // from the beginning, of every stream
 	code     int
@@ -36,8 +37,8 @@ type run struct {
 	keys     map[string]int // how often a key came
 }
 
-// complete reports that the attempt read everything that was due.
-func (r *run) complete() bool { return r.code == 0 }
+// complete reports that the attempt read everything that was due, and that all of it arrived.
+func (r *run) complete() bool { return r.code == 0 && !r.cut }
 
 // attempt reads from the states that are given. Whatever it does by the way is held against the promises.
 func (v *verifier) attempt(ctx context.Context, given []*state, f fault) (r *run, err error) {
@@ -102,7 +103,8 @@ func (r *run) read(ctx context.Context, p *process, f fault) (over func() error,
 			r.struck = true
 			over = r.v.strike(ctx, p, f)
 			if f.name == "hang up" || f.name == "kill" && f.exact {
-				return over, nil // this line was cut in two
+				r.cut = true // in this line
+				return over, nil
 			}
 		}
 		if err := r.line(text); err != nil {
@@ -272,10 +274,10 @@ func (r *run) judge(f fault, stderr string) error {
 	if r.memory > memoryBound {
 		return violation("the connector needed %d MiB of memory", r.memory>>20)
 	}
-	killed := f.name == "kill" && r.code == 128+int(syscall.SIGKILL)
-	if f.name == "kill" && f.exact && r.struck && r.code == 0 {
-		return nil // it was over before it could be killed; what it wrote behind the place is not looked at
+	if r.cut && r.code == 0 {
+		return nil // it was over before it could be killed, or before it could tell that nobody reads
 	}
+	killed := f.name == "kill" && r.code == 128+int(syscall.SIGKILL)
 	if killed || f.name == "hang up" && r.code == 1 {
 		return nil
 	}
