@@ -110,7 +110,7 @@ CREATE PUBLICATION "Pub ""x"", 'y'" FOR ALL TABLES`)
 }
 
 // A stream that the publication has not is an error of its own; the others are read to their end. When it comes back it
-// is read from the beginning, since the log lacks what happened meanwhile.
+// is read from the beginning, since the log lacks what happened meanwhile; that deletes are among it is said.
 func TestStreamOutsideThePublication(t *testing.T) {
 	t.Parallel()
 	c := newCapture(t, `
@@ -119,7 +119,7 @@ INSERT INTO a VALUES (1); INSERT INTO b VALUES (1);
 CREATE PUBLICATION pub FOR TABLE a, b`)
 	c.first()
 	c.exec("ALTER PUBLICATION pub DROP TABLE b")
-	c.exec("INSERT INTO a VALUES (2); INSERT INTO b VALUES (2)")
+	c.exec("INSERT INTO a VALUES (2); INSERT INTO b VALUES (2); DELETE FROM b WHERE id = 1")
 	r := c.read(c.state)
 	e := r.failed("config_error")
 	if !has([]string{e.Message}, "public.b", `ALTER PUBLICATION "pub" ADD TABLE "public"."b"`) ||
@@ -129,12 +129,22 @@ CREATE PUBLICATION pub FOR TABLE a, b`)
 	expectList(t, r.changes("a"), `+ {"id":2}`)
 	expectList(t, r.statuses("a"), "STARTED", "RUNNING", "COMPLETE")
 	expectList(t, r.statuses("b"), "STARTED", "INCOMPLETE")
-	state := r.lastState()
+	if !has(r.logs("WARN"), "the log has nothing of what is written to the table", "public.b") {
+		t.Errorf("warnings %q", r.logs("WARN"))
+	}
+	c.keep(r)
 	c.exec("ALTER PUBLICATION pub ADD TABLE b")
 	c.exec("INSERT INTO a VALUES (3); INSERT INTO b VALUES (3)")
-	r = c.read(state).ok()
+	r = c.read(c.state).ok()
+	c.keep(r)
 	expectList(t, r.changes("a"), `+ {"id":3}`)
-	expectList(t, r.changes("b"), `+ {"id":1}`, `+ {"id":2}`, `+ {"id":3}`)
+	expectList(t, r.changes("b"), `+ {"id":3}`, `+ {"id":2}`, `+ {"id":3}`)
+	if !has(r.logs("WARN"), "Stream public.b is read from its beginning", "deleted", "reset the stream") {
+		t.Errorf("warnings %q", r.logs("WARN"))
+	}
+	if r = c.sync(); len(r.logs("WARN")) > 0 {
+		t.Errorf("warnings of a later sync: %q", r.logs("WARN"))
+	}
 }
 
 // Streams that are read whole have their place next to those that the log keeps current.

@@ -51,14 +51,11 @@ func (f *following) pass(ctx context.Context, streams []*plan.Stream) error {
 			f.failed[*e.Stream] = true
 		}
 	}
-	whole := f.onlyStreams(err)
-	for _, s := range streams {
-		if !whole {
-			f.failed[s.Descriptor] = true // the scan has reported it
-		}
-		if s.Method == plan.ByLog && !f.failed[s.Descriptor] {
-			f.begun[s.Descriptor] = true
-			f.reader.Follow(s, follow.From)
+	if f.onlyStreams(err) {
+		for _, s := range streams {
+			if s.Method == plan.ByLog { // of one that failed, too, what has been read is to be kept current
+				f.reader.Follow(s, follow.From)
+			}
 		}
 	}
 	return errors.Join(err, log)

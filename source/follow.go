@@ -36,6 +36,7 @@ type following struct {
 
 	from   *state.Set                         // where the streams go on
 	logged []*plan.Stream                     // the streams that the log keeps current
+	unread []protocol.StreamDescriptor        // those that cannot be read
 	begun  map[protocol.StreamDescriptor]bool // reported as started
 	failed map[protocol.StreamDescriptor]bool // by the first pass
 }
@@ -49,17 +50,15 @@ func follow(
 		config: c, server: session.Server, session: session, plan: p, from: from, w: w, now: now,
 		begun: map[protocol.StreamDescriptor]bool{}, failed: map[protocol.StreamDescriptor]bool{},
 	}
+	for _, broken := range p.Broken {
+		f.unread = append(f.unread, *broken.Stream)
+	}
 	var err error
 	if f.slot, err = cdc.Ready(ctx, session.Conn, c, from.Log); err != nil {
 		return err
 	}
-	if err := f.continuous(from.Log); err != nil {
+	if err := f.continuous(ctx); err != nil {
 		return err
-	}
-	if from.Log != nil {
-		if err := cdc.SameHistory(ctx, f.server, *from.Log, f.slot.Timeline); err != nil {
-			return err
-		}
 	}
 	if from.Log != nil && from.Log.Number == 0 {
 		// Airbyte's connector numbers rows of a first pass by where the log ends at that time, which may be far beyond the
@@ -75,6 +74,9 @@ func follow(
 		}
 	}
 	f.ledger = state.NewLedger(from.Log, streams)
+	if err := f.leave(ctx); err != nil {
+		return errors.Join(unfit, err)
+	}
 	err = f.parts(ctx, from.Log)
 	if f.reader != nil {
 		f.reader.Close()
@@ -137,6 +139,7 @@ func (f *following) identify(ctx context.Context) error {
 				"sql", s.Alter)
 			return false
 		}
+		f.unread = append(f.unread, s.Descriptor)
 		errs = append(errs, &protocol.Error{
 			Kind: protocol.Config, Stream: &s.Descriptor, Err: err,
 			Message: fmt.Sprintf("The table of stream %s has no replica identity, and none could be given to it.", s.Descriptor),
@@ -149,22 +152,28 @@ func (f *following) identify(ctx context.Context) error {
 
 // continuous makes sure that the log still has everything that came after the state, and that it is the log of the
 // state.
-func (f *following) continuous(log *state.Log) error {
+func (f *following) continuous(ctx context.Context) error {
+	log := f.from.Log
 	if log == nil {
 		return f.fresh()
 	}
+	reached := *log
+	reached.LSN = f.from.Reached()
 	reset := fmt.Sprintf("Nothing was read. Reset the connection: every table is read again. Slot: %s.", f.config.CDC.Slot)
 	e := &protocol.Error{Kind: protocol.Config, Hint: reset}
 	switch {
 	case log.System != "" && f.session.System != "" && log.System != f.session.System:
 		e.Message = fmt.Sprintf("The state is of another database cluster: its system identifier is %s, this server's is %s.",
 			log.System, f.session.System)
-	case log.LSN > f.slot.Flushed:
+	case reached.LSN > f.slot.Flushed:
 		e.Message = fmt.Sprintf("The state is at %s, ahead of the server's log, which ends at %s: the server was "+
 			"restored from a backup "+
-			"or replaced.", log.LSN, f.slot.Flushed)
+			"or replaced.", reached.LSN, f.slot.Flushed)
 	default:
-		return f.slot.Covers(log.LSN, f.config)
+		if err := f.slot.Covers(log.LSN, f.config); err != nil {
+			return err
+		}
+		return cdc.SameHistory(ctx, f.server, reached, f.slot.Timeline)
 	}
 	return e
 }
@@ -226,14 +235,11 @@ func (f *following) seen(s *plan.Stream) (pglogrepl.LSN, bool) {
 	if oid := state.MarkOf(from).OID; oid != 0 && oid != s.Table.OID {
 		return 0, false // of a table that is gone
 	}
-	if pass, ok := from.(*state.Ctid); ok {
-		from = pass.Then
-	}
-	done, ok := from.(*state.Follow)
-	if !ok || s.Method != plan.ByLog {
+	followed := state.Followed(from)
+	if followed == nil || s.Method != plan.ByLog {
 		return 0, false
 	}
-	return done.From, true
+	return followed.From, true
 }
 
 func (f *following) open(ctx context.Context, at state.Log, accept pglogrepl.LSN) (err error) {
@@ -300,8 +306,8 @@ func (f *following) finish(err error) error {
 	whole := f.onlyStreams(err)
 	for _, s := range f.logged {
 		switch {
-		case f.failed[s.Descriptor] || !f.begun[s.Descriptor]:
-		case whole:
+		case !f.begun[s.Descriptor]:
+		case whole && !f.failed[s.Descriptor]:
 			errs = append(errs, f.w.Status(s.Descriptor, protocol.Complete))
 		default:
 			errs = append(errs, f.w.Status(s.Descriptor, protocol.Incomplete))

@@ -32,6 +32,7 @@ type Database struct {
 type Filter struct {
 	Schemas     []string                    // only these schemas; empty: every one but the system's
 	Streams     []protocol.StreamDescriptor // only these tables; nil: all of them
+	OIDs        []uint32                    // only these tables; nil: all of them
 	Unreadable  bool                        // also tables without SELECT privilege
 	Publication string                      // whose members get Published; empty: none do
 }
@@ -74,7 +75,7 @@ func (db *Database) Find(d protocol.StreamDescriptor) *Table {
 }
 
 // relationsSQL lists relations. Parameters: schemas and streams, as JSON arrays or NULL; whether unreadable ones are
-// wanted; the publication or NULL. Keys are numbers of columns; indkey holds INCLUDE columns too, which indnkeyatts
+// wanted; the publication or NULL; their oids or NULL. Keys are numbers of columns; indkey holds INCLUDE columns too, which indnkeyatts
 // leaves out. The list of numbers has the first column of each B-tree index (access method 403) of the whole table.
 // Privileges are those of the present, not of the snapshot: of a relation that has gone since they are NULL.
 // Row filters and column lists came with version 15, which is why the row of the view is taken for JSON. Source:
@@ -105,6 +106,7 @@ SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relreplident,
         OR (n.nspname::text, c.relname::text) IN (
              SELECT w->>'namespace', w->>'name' FROM json_array_elements($2::json) AS w)
         OR c.relname::text IN (SELECT w->>'name' FROM json_array_elements($2::json) AS w WHERE w->>'namespace' IS NULL))
+   AND ($5::oid[] IS NULL OR c.oid = ANY ($5))
    AND ($3::bool OR has_schema_privilege(n.oid, 'USAGE')
                 AND (has_table_privilege(c.oid, 'SELECT') OR has_any_column_privilege(c.oid, 'SELECT'))) IS NOT FALSE
  ORDER BY n.nspname COLLATE "C", c.relname COLLATE "C"`
@@ -135,7 +137,7 @@ SELECT 'c', attrelid::text, attname::text, attnum::text, atttypid::text, atttypm
 UNION ALL` + usedTypesSQL
 
 func (f *Filter) arguments() [][]byte {
-	args := make([][]byte, 4)
+	args := make([][]byte, 5)
 	if len(f.Schemas) > 0 {
 		args[0] = jsonText(f.Schemas)
 	}
@@ -145,6 +147,9 @@ func (f *Filter) arguments() [][]byte {
 	args[2] = strconv.AppendBool(nil, f.Unreadable)
 	if f.Publication != "" {
 		args[3] = []byte(f.Publication)
+	}
+	if f.OIDs != nil {
+		args[4] = oidArray(f.OIDs)
 	}
 	return args
 }

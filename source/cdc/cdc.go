@@ -354,12 +354,16 @@ func (r *Reader) checkpoint(ctx context.Context, last bool) error {
 		at = *r.held
 		at.Ahead = r.beyond
 	}
-	err := r.emitter.Checkpoint(func() *protocol.State { return r.ledger.Log(at) })
+	needed := at.LSN
+	err := r.emitter.Checkpoint(func() *protocol.State {
+		needed = r.ledger.Needed(at.LSN)
+		return r.ledger.Log(at)
+	})
 	if err != nil {
 		return err
 	}
 	if r.config.CDC.AcknowledgeReading {
-		r.accepted.Store(uint64(at.LSN))
+		r.accepted.Store(uint64(needed))
 	}
 	r.sent, r.sentBytes, r.saved = 0, 0, time.Now()
 	return nil

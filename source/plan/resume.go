@@ -109,6 +109,12 @@ func (p *Plan) resumeIncremental(s *Stream, from state.Stream) *protocol.Error {
 		if s.Method != ByLog {
 			return otherMethod(s, "the CDC method")
 		}
+		if from.Missed {
+			p.Warnings = append(p.Warnings, fmt.Sprintf("Stream %s is read from its beginning: for a while the log had "+
+				"nothing of what was written to its table. Rows that were deleted in that time stay in the destination: reset "+
+				"the stream to be rid of them.", s.Descriptor))
+			return nil
+		}
 	}
 	switch {
 	case !unfinished:

@@ -179,13 +179,13 @@ func (p *progress) fail(err *protocol.Error) {
 	p.failure.CompareAndSwap(nil, err)
 }
 
-// end gives the stream its terminal status, if it has none yet, and returns why it failed. err is what stopped the
-// whole scan.
+// end gives the stream its terminal status, if it has none yet and the log's part does not follow, and returns why it
+// failed. err is what stopped the whole scan.
 func (p *progress) end(err error) error {
-	if p.complete.Load() && (err == nil || p.Method != plan.ByLog) {
+	if p.complete.Load() {
 		return nil
 	}
-	if p.started.Load() {
+	if p.started.Load() && p.Method != plan.ByLog {
 		// If stdout is what failed, there is nobody to tell.
 		_ = p.w.Status(p.Descriptor, protocol.Incomplete)
 	}

@@ -30,7 +30,7 @@ type Options struct {
 	Interval time.Duration
 	Ledger   *state.Ledger                      // makes the states
 	Follow   Follow                             // for streams whose changes come from the log
-	Begun    map[protocol.StreamDescriptor]bool // streams that have been reported as started
+	Begun    map[protocol.StreamDescriptor]bool // streams that have been reported as started; Run adds to it
 }
 
 // A Follow is what a first pass hands over to the log.
@@ -58,7 +58,7 @@ func (f *Follow) meta(names []string) [][]byte {
 
 // Run reads the streams and writes their records, states and statuses. A stream that cannot be read does not stop the
 // others; the errors of all of them are joined in the order of the streams. When Run returns every stream that was
-// begun has its terminal status.
+// begun has its terminal status, but for those whose changes come from the log.
 func Run(ctx context.Context, s *Session, streams []*plan.Stream, o Options, w *protocol.Writer) error {
 	all := make([]*progress, len(streams))
 	for i, stream := range streams {
@@ -71,6 +71,9 @@ func Run(ctx context.Context, s *Session, streams []*plan.Stream, o Options, w *
 	err := runAttempts(ctx, s, all, o.Workers, w)
 	var errs []error
 	for _, p := range all {
+		if p.started.Load() && o.Begun != nil {
+			o.Begun[p.Descriptor] = true
+		}
 		errs = append(errs, p.end(err))
 	}
 	return errors.Join(errors.Join(errs...), err)

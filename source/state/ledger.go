@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pglogrepl"
+
 	"source-postgres/protocol"
 )
 
@@ -16,6 +18,8 @@ type Ledger struct {
 	log     *Log // nil: STREAM states
 	streams map[protocol.StreamDescriptor]Stream
 	made    time.Time // the last state of all streams
+	behind  *Log      // from where on the log is needed for streams of left; nil: nothing was left behind
+	left    map[protocol.StreamDescriptor]bool
 }
 
 // A state of so many streams is not made each time that one of them has come a piece further, but once in a while: the
@@ -28,6 +32,61 @@ const (
 // NewLedger is a Ledger of the streams that an earlier sync left; log is nil for STREAM states.
 func NewLedger(log *Log, streams map[protocol.StreamDescriptor]Stream) *Ledger {
 	return &Ledger{log: log, streams: streams}
+}
+
+// Keep takes up the state of a stream that is not read in this sync.
+func (l *Ledger) Keep(d protocol.StreamDescriptor, s Stream) { l.streams[d] = s }
+
+// LeaveBehind keeps the states of streams that need the log from at on and cannot follow it now. From then on the
+// shared position stays there, and of each other stream the state says itself how far it has come.
+func (l *Ledger) LeaveBehind(at Log, streams map[protocol.StreamDescriptor]Stream) {
+	l.behind, l.left = &at, map[protocol.StreamDescriptor]bool{}
+	for d, s := range streams {
+		l.streams[d], l.left[d] = s, true
+	}
+}
+
+// Needed is the position from which on the log is still needed, where it has been sent up to at.
+func (l *Ledger) Needed(at pglogrepl.LSN) pglogrepl.LSN {
+	if l.behind != nil {
+		return min(at, l.behind.LSN)
+	}
+	return at
+}
+
+// shared is the state that all streams share: that of the log, or of those that were left behind.
+func (l *Ledger) shared() Log {
+	log := *l.log
+	if needed := l.Needed(log.LSN); needed < log.LSN {
+		log.LSN, log.Sent = needed, l.behind.Sent
+	}
+	return log
+}
+
+// own is the state of a stream. If others were left behind it says what the shared position does not: that everything
+// that committed before the log's position has been sent.
+func (l *Ledger) own(d protocol.StreamDescriptor) Stream {
+	s := l.streams[d]
+	if l.behind == nil || l.left[d] {
+		return s
+	}
+	switch s := s.(type) {
+	case *Follow:
+		return s.ahead(l.log.LSN)
+	case *Ctid:
+		if then, ok := s.Then.(*Follow); ok {
+			now := *s
+			now.Then = then.ahead(l.log.LSN)
+			return &now
+		}
+	}
+	return s
+}
+
+func (s *Follow) ahead(lsn pglogrepl.LSN) *Follow {
+	now := *s
+	now.From = max(now.From, lsn)
+	return &now
 }
 
 // Stream notes where stream d stands and makes the state; it gives nil where that is left for one of the next.
@@ -51,8 +110,8 @@ func (l *Ledger) Log(log Log) *protocol.State {
 	return l.global()
 }
 
-// shared is the shape of shared_state.
-type shared struct {
+// sharedShape is the shape of shared_state.
+type sharedShape struct {
 	Version  int    `json:"version"`
 	Type     string `json:"state_type"`
 	LSN      string `json:"lsn"`
@@ -66,11 +125,12 @@ type shared struct {
 
 func (l *Ledger) global() *protocol.State {
 	l.made = time.Now()
-	sh := shared{
-		Version: 2, Type: typeFollow, LSN: l.log.LSN.String(), Number: decimal(l.log.Number),
-		System: l.log.System, Timeline: l.log.Timeline, Ahead: l.log.Ahead,
+	log := l.shared()
+	sh := sharedShape{
+		Version: 2, Type: typeFollow, LSN: log.LSN.String(), Number: decimal(log.Number),
+		System: log.System, Timeline: log.Timeline, Ahead: log.Ahead,
 	}
-	if sent := l.log.Sent; sent.To > 0 {
+	if sent := log.Sent; sent.To > 0 {
 		sh.SentTo, sh.SentXID = sent.To.String(), sent.XID
 	}
 	text, err := json.Marshal(sh)
@@ -78,8 +138,8 @@ func (l *Ledger) global() *protocol.State {
 		panic(err) // a struct of strings and numbers
 	}
 	g := &protocol.GlobalState{Shared: text, Streams: []protocol.StreamState{}}
-	for d, s := range l.streams {
-		g.Streams = append(g.Streams, protocol.StreamState{Descriptor: d, State: marshal(d, s)})
+	for d := range l.streams {
+		g.Streams = append(g.Streams, protocol.StreamState{Descriptor: d, State: marshal(d, l.own(d))})
 	}
 	slices.SortFunc(g.Streams, func(a, b protocol.StreamState) int {
 		return strings.Compare(a.Descriptor.String(), b.Descriptor.String())

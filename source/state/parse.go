@@ -28,6 +28,17 @@ func (s *Set) Find(d protocol.StreamDescriptor) Stream {
 	return s.streams[protocol.StreamDescriptor{Name: d.Name}]
 }
 
+// Reached is how far the log has been sent for the stream that has come the farthest.
+func (s *Set) Reached() pglogrepl.LSN {
+	reached := s.Log.LSN
+	for _, stream := range s.streams {
+		if followed := Followed(stream); followed != nil {
+			reached = max(reached, followed.From)
+		}
+	}
+	return reached
+}
+
 // Parse reads the states of a sync of a database: a GLOBAL one if global, else STREAM ones, each also in the older
 // shapes of Airbyte's connector. Every state that it cannot make sense of is a problem of its own; nothing is taken for
 // empty that is not.
@@ -159,7 +170,7 @@ func parseLog(text json.RawMessage, database string) (*Log, *handover, error) {
 		return nil, nothing, nil
 	}
 	var sh struct {
-		shared
+		sharedShape
 		Offsets json.RawMessage `json:"state"`
 	}
 	if err := json.Unmarshal(text, &sh); err != nil {
@@ -178,7 +189,7 @@ func parseLog(text json.RawMessage, database string) (*Log, *handover, error) {
 }
 
 // log reads the shape of our own.
-func (sh *shared) log() (*Log, error) {
+func (sh *sharedShape) log() (*Log, error) {
 	lsn, err := pglogrepl.ParseLSN(sh.LSN)
 	if err != nil {
 		return nil, fmt.Errorf("its lsn %q is not an LSN", sh.LSN)

@@ -46,6 +46,7 @@ type shape struct {
 	Late      *Late      `json:"late,omitempty"`
 	From      string     `json:"from,omitempty"`
 	Member    uint32     `json:"publication_member,omitempty"`
+	Missed    bool       `json:"missed,omitempty"`
 	Timeline  int32      `json:"timeline,omitempty"`
 }
 
@@ -83,8 +84,8 @@ func shapeOf(d protocol.StreamDescriptor, s Stream) *shape {
 		upper, lower := s.Bound>>32, s.Bound&(1<<32-1)
 		sh.Type, sh.Wraparounds, sh.XminValue, sh.XminRaw = typeXmin, &upper, &lower, &s.Bound
 	case *Follow:
-		sh.Type, sh.Finished, sh.From, sh.Filenode = typeFollow, true, s.From.String(), &s.Filenode
-		sh.Member = s.Member
+		sh.Type, sh.Finished, sh.From, sh.Filenode = typeFollow, !s.Missed, s.From.String(), &s.Filenode
+		sh.Member, sh.Missed = s.Member, s.Missed
 	case *Whole:
 		sh.Type, sh.Finished, sh.SyncID = typeWhole, true, s.SyncID
 	}
@@ -164,7 +165,7 @@ func (sh *shape) parseFollow(mark Mark) (Stream, error) {
 	if err != nil {
 		return nil, fmt.Errorf("its from %q is not an LSN", sh.From)
 	}
-	s := &Follow{Mark: mark, From: from, Member: sh.Member}
+	s := &Follow{Mark: mark, From: from, Member: sh.Member, Missed: sh.Missed}
 	if sh.Filenode != nil {
 		s.Filenode = *sh.Filenode
 	}

@@ -77,6 +77,16 @@ type Follow struct {
 	From     pglogrepl.LSN
 	Filenode uint64 // when the first pass ended
 	Member   uint32 // catalog.Table.Member; 0: not known
+	Missed   bool   // the log lacked changes of the table for a while, so that it has to be read anew
+}
+
+// Followed is what holds of a stream that the log keeps current, or will when its first pass is over; nil of another.
+func Followed(s Stream) *Follow {
+	if pass, ok := s.(*Ctid); ok {
+		s = pass.Then
+	}
+	followed, _ := s.(*Follow)
+	return followed
 }
 
 // A Log is the state that all streams share where changes come from the write-ahead log.

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pglogrepl"
+
 	"source-postgres/protocol"
 )
 
@@ -168,5 +170,30 @@ func TestLedgerOfGlobalStates(t *testing.T) {
 	}
 	if got := string(marshal(orders, set.Find(orders))); !strings.Contains(got, `"from":"0/8"`) {
 		t.Errorf("%s", got)
+	}
+}
+
+// While streams are left behind, the shared position is theirs, and the others say themselves how far they are.
+func TestLedgerLeavesStreamsBehind(t *testing.T) {
+	late, whole := protocol.StreamDescriptor{Name: "late"}, protocol.StreamDescriptor{Name: "whole"}
+	begun := protocol.StreamDescriptor{Name: "begun"}
+	l := NewLedger(&Log{LSN: 0x10, Number: 16, Sent: Sent{To: 0x18, XID: 7}}, map[protocol.StreamDescriptor]Stream{
+		orders: &Follow{From: 0x8}, whole: &Whole{}, begun: &Ctid{Then: &Follow{From: 0x40}},
+	})
+	l.LeaveBehind(Log{LSN: 0x10, Sent: Sent{To: 0x18, XID: 7}}, map[protocol.StreamDescriptor]Stream{late: &Follow{From: 0x8}})
+	set, err := Parse([]protocol.State{*l.Log(Log{LSN: 0x30, Number: 99})}, true, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if set.Log.LSN != 0x10 || set.Log.Number != 99 || set.Log.Sent != (Sent{To: 0x18, XID: 7}) || set.Reached() != 0x40 {
+		t.Errorf("log %+v, reached %s", set.Log, set.Reached())
+	}
+	for d, want := range map[protocol.StreamDescriptor]pglogrepl.LSN{late: 0x8, orders: 0x30, begun: 0x40} {
+		if got := Followed(set.Find(d)); got == nil || got.From != want {
+			t.Errorf("%s: %+v, want from %s", d.Name, got, want)
+		}
+	}
+	if l.Needed(0x30) != 0x10 || l.Needed(0x8) != 0x8 {
+		t.Errorf("needed %s and %s", l.Needed(0x30), l.Needed(0x8))
 	}
 }
