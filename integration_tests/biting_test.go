@@ -150,3 +150,21 @@ func TestConnectionLimits(t *testing.T) {
 	db.expectGone()
 	run(t, "read", input{config: settings, catalog: discover(t, cdc).configure("incremental", "t")}).ok()
 }
+
+// A role whose planner is not to read blocks by number does not make every range a scan of the whole table.
+func TestPlannerSettingsOfTheRole(t *testing.T) {
+	t.Parallel()
+	db := newDB(t)
+	db.pages(3000)
+	role := db.role("reader")
+	db.exec("GRANT SELECT ON t TO " + quoted(role.Name) + "; ALTER ROLE " + quoted(role.Name) + " SET enable_tidscan = off")
+	config := db.configAs(role, nil)
+	r := run(t, "read", input{config: config, catalog: configureT(t, config)}).ok()
+	if n := len(r.records("t")); n != 3000 {
+		t.Errorf("%d records", n)
+	}
+	db.expectGone() // sessions count what they did when they end
+	if scans := db.value("SELECT seq_scan FROM pg_stat_user_tables"); scans != "0" && db.Version >= 140000 {
+		t.Errorf("%s scans of the whole table", scans)
+	}
+}

@@ -37,6 +37,10 @@ var work = []config.Setting{
 	{Name: "jit", Value: "off"},                               // compiling costs more than a plain scan gains
 	{Name: "max_parallel_workers_per_gather", Value: "0"},     // ranges are read in parallel already
 	{Name: "synchronize_seqscans", Value: "off"},              // a scan begins at the first page
+	{Name: "enable_tidscan", Value: "on"},                     // else each range is a scan of the whole table
+	{Name: "enable_seqscan", Value: "on"},
+	{Name: "enable_indexscan", Value: "on"},
+	{Name: "enable_sort", Value: "on"},
 }
 
 // replicationWork takes the place of work in replication sessions, which are idle outside a transaction too.
