@@ -319,15 +319,13 @@ func TestResumeAfterGrowth(t *testing.T) {
 // Where the blocks are not those of the first attempt any more, the stream starts over, and says so.
 func TestResumeAfterARewrite(t *testing.T) {
 	t.Parallel()
-	partition := "CREATE TABLE t_4 (LIKE t); INSERT INTO t_4 VALUES (-1, 1, 'x'), (-2, 1, 'y');" +
-		"ALTER TABLE t ATTACH PARTITION t_4 FOR VALUES FROM (-10) TO (0)"
 	for name, sql := range map[string]string{
 		"VACUUM FULL":         "VACUUM FULL t",
 		"TRUNCATE":            "TRUNCATE t; " + fmt.Sprintf(fillSQL, "t", 7001, 7100),
 		"ALTER TYPE":          "ALTER TABLE t ALTER COLUMN version TYPE bigint",
 		"recreated":           "CREATE TABLE new AS SELECT * FROM t; DROP TABLE t; ALTER TABLE new RENAME TO t",
 		"swapped":             "ALTER TABLE t RENAME TO old; CREATE TABLE t AS SELECT -id AS id, version FROM old",
-		"partition attached":  partition,
+		"partition attached":  "ALTER TABLE t ATTACH PARTITION t_0 FOR VALUES FROM (-10) TO (0)", // older than the others
 		"partition detached":  "ALTER TABLE t DETACH PARTITION t_1",
 		"partition rewritten": "VACUUM FULL t_2",
 		"SET UNLOGGED":        "ALTER TABLE t SET UNLOGGED",
@@ -336,6 +334,7 @@ func TestResumeAfterARewrite(t *testing.T) {
 			t.Parallel()
 			db := newDB(t)
 			if strings.HasPrefix(name, "partition") {
+				db.exec("CREATE TABLE t_0 (id int, version int, pad text); INSERT INTO t_0 VALUES (-1, 1, 'x'), (-2, 1, 'y')")
 				db.partitions()
 			} else {
 				db.pages(2500)
@@ -352,4 +351,32 @@ func TestResumeAfterARewrite(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Partitions that are added between two attempts, with rows of any age, are read whole; of the others only what was left.
+func TestResumeWithNewPartitions(t *testing.T) {
+	t.Parallel()
+	db := newDB(t)
+	db.partitions()
+	db.exec("CREATE TABLE t_4 (LIKE t); INSERT INTO t_4 VALUES (-1, 1, 'x'), (-2, 1, 'y')")
+	config := db.config(map[string]any{"max_db_connections": 1})
+	in := input{config: config, catalog: configureT(t, config)}
+	db.settle()
+	first := interrupt(t, in, 1)
+	left := db.rows("(SELECT id, version FROM t WHERE NOT " + first.state.done(t) + ")")
+	db.exec(`ALTER TABLE t ATTACH PARTITION t_4 FOR VALUES FROM (-10) TO (0);
+		CREATE TABLE t_5 PARTITION OF t FOR VALUES FROM (-20) TO (-10); INSERT INTO t_5 VALUES (-11, 1, 'z')`)
+	in.state = platformState([]*state{first.state})
+	second := run(t, "read", in).ok()
+	added := db.rows("(SELECT id, version FROM t WHERE id < 0)")
+	second.expectRows("t", sorted(append(left, added...)))
+	// What was added is known as such also to the attempt after the next.
+	states := second.states()
+	if len(states) < 2 {
+		t.Fatalf("%d states", len(states))
+	}
+	in.state = platformState(states[:1])
+	third := run(t, "read", in).ok()
+	left = db.rows("(SELECT id, version FROM t WHERE id > 0 AND NOT " + states[0].done(t) + ")")
+	third.expectRows("t", sorted(append(left, added...)))
 }

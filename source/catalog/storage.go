@@ -113,6 +113,17 @@ func (s *Storage) CurrentFilenode(ctx context.Context, conn *pgconn.PgConn) (uin
 	return identity(s.Parts, now), err
 }
 
+// Added are the parts that the table has got since its Filenode was that given; ok is false if the others are not
+// just those that it had then. New tables have greater oids, unless they are attached long after they were made.
+func (s *Storage) Added(filenode uint64) (parts []uint32, ok bool) {
+	for n := len(s.filenodes); n > 0; n-- {
+		if identity(s.Parts[:n], s.filenodes[:n]) == filenode {
+			return s.Parts[n:], true
+		}
+	}
+	return nil, filenode == s.Filenode
+}
+
 // identity is the filenode of a table that is one file, and for one of several parts a number made from all of
 // theirs, small enough to survive a reader of JSON that keeps numbers as doubles.
 func identity(parts []uint32, filenodes []uint64) uint64 {

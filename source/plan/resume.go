@@ -66,10 +66,15 @@ const everySync = 1
 // sameSync reports that two numbers are surely those of one sync.
 func sameSync(a, b *int64) bool { return a != nil && b != nil && *a == *b && *a != everySync }
 
-// sameFiles reports whether the blocks that from speaks of are still those of the table, and says so if they are not.
+// sameFiles reports whether the blocks that from speaks of are still those of the table, but for partitions that were
+// added, and says so if they are not.
 func (p *Plan) sameFiles(s *Stream, from *state.Ctid) bool {
 	now := s.Table.Storage.Filenode
-	if from.Filenode == now {
+	if added, ok := s.Table.Storage.Added(from.Filenode); ok {
+		if len(added) > 0 {
+			p.Notes = append(p.Notes, fmt.Sprintf("The table of stream %s has got partitions since the state was written: they "+
+				"are read whole.", s.Descriptor))
+		}
 		return true
 	}
 	p.Notes = append(p.Notes, fmt.Sprintf("Stream %s starts over: the table was rewritten or truncated since the "+

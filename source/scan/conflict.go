@@ -11,6 +11,7 @@ import (
 	"source-postgres/source/catalog"
 	"source-postgres/source/plan"
 	"source-postgres/source/postgres"
+	"source-postgres/source/state"
 )
 
 // idleConflicts is how often in a row a scan of a standby begins anew without having got any further.
@@ -64,6 +65,9 @@ func runAttempts(ctx context.Context, s *Session, all []*progress, workers int, 
 		if err := catalog.LoadStorage(ctx, s.Conn, tables); err != nil {
 			return err
 		}
+		for _, p := range again {
+			p.sameFiles()
+		}
 		all = again
 	}
 }
@@ -99,5 +103,17 @@ func (p *progress) resume() {
 	p.rewritten.Store(false)
 	if p.written != nil {
 		p.from = p.written
+	}
+}
+
+// sameFiles makes the stream start over if its table was rewritten since its last state.
+func (p *progress) sameFiles() {
+	pass, ok := p.from.(*state.Ctid)
+	if !ok {
+		return
+	}
+	if _, same := p.Table.Storage.Added(pass.Filenode); !same {
+		slog.Warn("the table was rewritten while it was read; the stream starts over", "stream", p.Descriptor)
+		p.from = pass.Since
 	}
 }

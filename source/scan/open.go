@@ -28,6 +28,10 @@ func (w *worker) open(ctx context.Context, s *Session, p *progress) ([]task, err
 	}
 	p.promote(s)
 	p.meta = p.follow.meta(p.Meta)
+	if p.Paged {
+		p.filenode = p.Table.Storage.Filenode
+		p.files = p.filenode
+	}
 	if p.Method == plan.ByLog {
 		p.then = &state.Follow{
 			Mark: p.mark, From: p.follow.From, Filenode: p.Table.Storage.Filenode, Member: p.Table.Member,
@@ -49,9 +53,6 @@ func (w *worker) open(ctx context.Context, s *Session, p *progress) ([]task, err
 	default:
 		tasks = []task{{p: p, query: p.query("")}}
 	}
-	if p.Paged {
-		p.filenode = p.Table.Storage.Filenode
-	}
 	p.left = len(tasks)
 	return tasks, err
 }
@@ -62,7 +63,7 @@ func (w *worker) openPass(ctx context.Context, p *progress, now Snapshot, fresh 
 	if !ok {
 		return p.pass(nil, fresh, condition{sql: noRow}), nil
 	}
-	p.done, p.since, p.tuple, p.moved = from.Done, from.Since, from.Tuple, from.Moved
+	p.done, p.since, p.tuple, p.moved, p.files = from.Done, from.Since, from.Tuple, from.Moved, from.Filenode
 	if from.Snapshot != "" {
 		p.first.Snapshot = from.Snapshot
 	}
@@ -70,7 +71,7 @@ func (w *worker) openPass(ctx context.Context, p *progress, now Snapshot, fresh 
 	if err != nil {
 		return nil, err
 	}
-	return p.pass(from.Done, fresh, again), nil
+	return p.pass(from.Done, fresh, p.orAdded(from, again)), nil
 }
 
 // openXmin reads every row, or those that transactions since the last sync's bound have written. The next bound is

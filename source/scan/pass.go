@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 
 	"source-postgres/source/catalog"
@@ -91,6 +92,25 @@ func (w *worker) resumed(ctx context.Context, p *progress, from *state.Ctid, now
 		"since with a greater cursor. If updates leave the cursor as it is, reset the stream", "stream", p.Descriptor,
 		"cursor", p.Cursor.Name)
 	return c, nil
+}
+
+// orAdded is c, or that the row lies in a part that the table has got since the attempt that began the pass.
+func (p *progress) orAdded(from *state.Ctid, c condition) condition {
+	added, _ := p.Table.Storage.Added(from.Filenode)
+	if len(added) == 0 || c.sql == everyRow {
+		return c
+	}
+	var oids []string
+	for _, oid := range added {
+		oids = append(oids, strconv.FormatUint(uint64(oid), 10))
+	}
+	in := "tableoid IN (" + strings.Join(oids, ", ") + ")"
+	if c.sql == noRow {
+		c.sql = in
+		return c
+	}
+	c.sql = "(" + c.sql + " OR " + in + ")"
+	return c
 }
 
 // inBlocks is the SQL condition for the rows in r. From version 14 on the server reads just these blocks for it.

@@ -24,7 +24,8 @@ type progress struct {
 	from     state.Stream // where this attempt goes on
 	mark     state.Mark   // of this attempt
 	first    state.Mark   // of the attempt that began the pass
-	filenode uint64
+	filenode uint64       // of this attempt
+	files    uint64       // of the attempt that began the pass
 	since    state.Stream // the pass is over what has changed since; nil: over everything
 	then     state.Stream // what holds when the stream has been read; nil for a full refresh
 	began    time.Time
@@ -150,7 +151,7 @@ func (p *progress) state(last bool) state.Stream {
 		return &state.Whole{SyncID: p.SyncID}
 	}
 	s := &state.Ctid{
-		Mark: p.first, Filenode: p.filenode, Done: p.done, Since: p.since, Then: p.then, Moved: p.moved,
+		Mark: p.first, Filenode: p.files, Done: p.done, Since: p.since, Then: p.then, Moved: p.moved,
 	}
 	if from, ok := p.from.(*state.Ctid); ok && from.Done.Watermark() == p.done.Watermark() {
 		s.Tuple = p.tuple
