@@ -9,7 +9,7 @@ LINTER     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 LINTER_VERSION := v2.15.0
 
 .PHONY: help build test test-integration race lint bench bench-quick demo form-test chaos chaos-mutants image image-test
-.PHONY: conformance versions vulncheck reproducible ci
+.PHONY: readme-test conformance versions vulncheck reproducible ci
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -69,6 +69,9 @@ image: ## the container image; GO_IMAGE and BASE_IMAGE may be set
 image-test: ## the image, run as the platform runs it
 	@IMAGE_UNDER_TEST=$(REPOSITORY):$(VERSION) \
 		go test -json -count=1 -tags image -run '^Test(Image|Launcher)' ./integration_tests | $(REPORT)
+
+readme-test: ## README.md's commands in a container with a bare Debian
+	.ci/readme
 
 conformance: ## Airbyte's own clients and suites, with packages from PyPI and a container engine that it gets for itself
 	.ci/conformance

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io/fs"
 	"os"
 	"path"
@@ -20,13 +23,16 @@ const (
 )
 
 var (
-	pointPattern = regexp.MustCompile(`(?m)^\| (\d+) \| (.+) \| (.+) \|$`)
-	testPattern  = regexp.MustCompile("`([^`]+)`")
-	goTest       = regexp.MustCompile(`(?m)^func (Test\w+)\(t \*testing\.T\)`)
-	pythonTest   = regexp.MustCompile(`(?m)^(?:    )?(?:def|class) (\w+)`)
+	pointPattern  = regexp.MustCompile(`(?m)^\| (\d+) \| (.+) \| (.+) \|$`)
+	testPattern   = regexp.MustCompile("`([^`]+)`")
+	pythonPattern = regexp.MustCompile(`(?m)^((?: {4})?)(?:def|class) (\w+)`)
+	wordPattern   = regexp.MustCompile(`[a-z0-9]{4,}`)
+	humpPattern   = regexp.MustCompile(`([a-z])([A-Z])`)
+	skipPattern   = regexp.MustCompile(`\.(Skip|SkipNow|Skipf)\(|\bskip(if)?\(|\bxfail\b`)
 )
 
-// Every point of the protocol has a test, which is there and which .ci/run runs.
+// Every point of the protocol has a test, which is there, which .ci/run runs, and which is about the point: they have a
+// word in common.
 func TestEveryPointOfTheProtocolHasATest(t *testing.T) {
 	t.Parallel()
 	known := knownTests(t)
@@ -50,8 +56,14 @@ func TestEveryPointOfTheProtocolHasATest(t *testing.T) {
 			t.Errorf("point %d names no test", number)
 		}
 		for _, test := range tests {
-			if !known[test[1]] {
+			source, ok := known[test[1]]
+			switch {
+			case !ok:
 				t.Errorf("point %d: there is no test %s", number, test[1])
+			case skipPattern.MatchString(source):
+				t.Errorf("point %d: %s may be skipped", number, test[1])
+			case !inCommon(row[2], source):
+				t.Errorf("point %d: %s says nothing of %q", number, test[1], row[2])
 			}
 			if harness, _, ok := strings.Cut(test[1], "/"); ok && !strings.Contains(harnesses, harness) {
 				t.Errorf("point %d: .ci/run does not run %s", number, harness)
@@ -63,10 +75,26 @@ func TestEveryPointOfTheProtocolHasATest(t *testing.T) {
 	}
 }
 
-// knownTests has the names of the tests in Go, and those in Python with their files: cdk/test_standard.py::TestImage.
-func knownTests(t *testing.T) map[string]bool {
+// inCommon says whether a point and a test share a word, as far as its first five letters go.
+func inCommon(point, source string) bool {
+	words := map[string]bool{}
+	stem := func(word string) string { return word[:min(len(word), 5)] }
+	for _, word := range wordPattern.FindAllString(strings.ToLower(humpPattern.ReplaceAllString(source, "$1 $2")), -1) {
+		words[stem(word)] = true
+	}
+	for _, word := range wordPattern.FindAllString(strings.ToLower(point), -1) {
+		if !strings.Contains(" every with what that only from they them never same while ", " "+word+" ") && words[stem(word)] {
+			return true
+		}
+	}
+	return false
+}
+
+// knownTests has the text of every test that is run, its comment included, by its name; in Python by its file too:
+// cdk/test_standard.py::TestImage. A file that a build constraint leaves out of make test counts if it is of the image's.
+func knownTests(t *testing.T) map[string]string {
 	t.Helper()
-	known := map[string]bool{}
+	known := map[string]string{}
 	err := filepath.WalkDir(".", func(name string, entry fs.DirEntry, err error) error {
 		base := path.Base(filepath.ToSlash(name))
 		switch {
@@ -75,14 +103,10 @@ func knownTests(t *testing.T) map[string]bool {
 		case entry.IsDir() && strings.HasPrefix(base, ".") && name != ".":
 			return filepath.SkipDir
 		case strings.HasSuffix(base, "_test.go"):
-			for _, match := range goTest.FindAllStringSubmatch(read(t, name), -1) {
-				known[match[1]] = true
-			}
+			goTests(t, name, known)
 		case strings.HasPrefix(base, "test_") && path.Ext(base) == ".py":
 			file := path.Base(path.Dir(filepath.ToSlash(name))) + "/" + base
-			for _, match := range pythonTest.FindAllStringSubmatch(read(t, name), -1) {
-				known[file+"::"+match[1]] = true
-			}
+			pythonTests(file, read(t, name), known)
 		}
 		return nil
 	})
@@ -90,6 +114,42 @@ func knownTests(t *testing.T) map[string]bool {
 		t.Fatal(err)
 	}
 	return known
+}
+
+func goTests(t *testing.T, name string, known map[string]string) {
+	t.Helper()
+	text := read(t, name)
+	if strings.HasPrefix(text, "//go:build ") && !strings.HasPrefix(text, "//go:build image\n") {
+		return
+	}
+	files := token.NewFileSet()
+	file, err := parser.ParseFile(files, name, text, parser.ParseComments|parser.SkipObjectResolution)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range file.Decls {
+		f, ok := d.(*ast.FuncDecl)
+		if !ok || f.Recv != nil || !strings.HasPrefix(f.Name.Name, "Test") {
+			continue
+		}
+		begin := f.Pos()
+		if f.Doc != nil {
+			begin = f.Doc.Pos()
+		}
+		known[f.Name.Name] = text[files.Position(begin).Offset:files.Position(f.End()).Offset]
+	}
+}
+
+// pythonTests finds functions and classes with all that is indented below them, and the decorators above.
+func pythonTests(file, text string, known map[string]string) {
+	for _, at := range pythonPattern.FindAllStringSubmatchIndex(text, -1) {
+		indent, name, end := text[at[2]:at[3]], text[at[4]:at[5]], len(text)
+		if next := regexp.MustCompile(`\n` + indent + `\S`).FindStringIndex(text[at[1]:]); next != nil {
+			end = at[1] + next[0]
+		}
+		decorators := regexp.MustCompile(`(?:\n *@.*)+\n$`).FindString(text[:at[0]])
+		known[file+"::"+name] = decorators + text[at[0]:end]
+	}
 }
 
 func read(t *testing.T, name string) string {

@@ -1,9 +1,6 @@
 package main
 
 import (
-	"io/fs"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -11,26 +8,9 @@ import (
 
 // Every test that docs/guarantees.md names is there, and every row of its tables names one.
 func TestGuaranteesHaveTests(t *testing.T) {
-	tests := map[string]bool{}
-	err := filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() || !strings.HasSuffix(path, "_test.go") {
-			return err
-		}
-		text, err := os.ReadFile(path)
-		for _, found := range regexp.MustCompile(`(?m)^func (Test\w+)\(`).FindAllStringSubmatch(string(text), -1) {
-			tests[found[1]] = true
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := os.ReadFile("docs/guarantees.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	tests := knownTests(t)
 	rows, table := 0, false
-	for line := range strings.Lines(string(text)) {
+	for line := range strings.Lines(read(t, "docs/guarantees.md")) {
 		if !strings.HasPrefix(line, "|") {
 			table = false
 			continue
@@ -48,7 +28,7 @@ func TestGuaranteesHaveTests(t *testing.T) {
 			t.Errorf("this row names no test: %s", line)
 		}
 		for _, name := range named {
-			if !tests[name[1]] {
+			if _, ok := tests[name[1]]; !ok {
 				t.Errorf("there is no %s: %s", name[1], line)
 			}
 		}

@@ -48,6 +48,7 @@ func launch(t *testing.T, command string, in input, env ...string) (*process, st
 	return p, shared
 }
 
+// As the platform starts it: user 1000:1000 without capabilities, in a directory of the platform's.
 func TestLauncherSpecCheckDiscover(t *testing.T) {
 	t.Parallel()
 	db := newDB(t)
@@ -77,8 +78,8 @@ func launchedTable(t *testing.T) (*database, input) {
 	return db, input{config: config, catalog: discover(t, config).configure("full_refresh")}
 }
 
-// The whole table comes through the pipes, whether they are read fast or slowly; with the states of a finished sync the
-// next one begins anew.
+// The whole table comes from standard output through the pipes, whether they are read fast or slowly; with the states of
+// a finished sync the next one begins anew.
 func TestLauncherRead(t *testing.T) {
 	t.Parallel()
 	_, in := launchedTable(t)

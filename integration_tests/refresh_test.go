@@ -69,6 +69,8 @@ func TestRefreshIsOneSnapshot(t *testing.T) {
 	}
 }
 
+// Two reads bring the same rows, however many connections they use; each record has an emitted_at within its own read,
+// which the harness sees to (ledger.record).
 func TestRefreshTwiceIsTheSame(t *testing.T) {
 	t.Parallel()
 	db := newDB(t)

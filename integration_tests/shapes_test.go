@@ -36,6 +36,7 @@ func (s *stream) expectShape(t *testing.T, want shape) {
 	}
 }
 
+// Read incrementally is what has a column that can be a cursor.
 func TestDiscoverStandard(t *testing.T) {
 	t.Parallel()
 	db := newDB(t)
@@ -72,6 +73,7 @@ CREATE TABLE parted (id int PRIMARY KEY) PARTITION BY HASH (id);`)
 	}
 }
 
+// Read incrementally are all that have xmin; the cursor is the connector's own.
 func TestDiscoverXmin(t *testing.T) {
 	t.Parallel()
 	db := newDB(t)
@@ -98,6 +100,7 @@ CREATE TABLE parted (id int PRIMARY KEY) PARTITION BY HASH (id);`)
 	}
 }
 
+// Read incrementally is what the publication has and the log can tell the rows of; the cursor is the connector's own.
 func TestDiscoverCDC(t *testing.T) {
 	t.Parallel()
 	db := newDB(t)

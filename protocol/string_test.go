@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 )
 
+// Characters that would cut a line are escaped, and the rest is as it was.
 func TestAppendString(t *testing.T) {
 	tests := []struct{ in, want string }{
 		{"", `""`},

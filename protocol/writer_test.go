@@ -92,7 +92,8 @@ func TestCheckpointCountsTheRecordsOfItsStreamSinceTheLastState(t *testing.T) {
 	}
 }
 
-// Every state must cover only records that stand before it, with the exact count, however many goroutines write.
+// Lines of parallel goroutines are never mixed, and every state covers only records that stand before it, with the exact
+// count.
 func TestManyEmittersNeverTearALineAndCountExactly(t *testing.T) {
 	var out bytes.Buffer
 	w := NewWriter(&out)

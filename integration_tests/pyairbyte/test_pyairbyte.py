@@ -118,6 +118,7 @@ def test_streams(connect, database):
 
 
 def test_full_read_equals_the_source(connect, database, cache, capsys):
+    """With the program, and with the image: the same rows, and the same values."""
     source = connect(database.config(), streams=TABLES)
     result = source.read(cache=cache)
     total = 0

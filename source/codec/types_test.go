@@ -126,6 +126,7 @@ func (tt testTypes) find(tb testing.TB, spelling string) *Type {
 	return tt.m.Type(oid, typmod, dims)
 }
 
+// The texts of types.txt, infinity and NaN among them, which become null and are marked.
 func TestTypesText(t *testing.T) {
 	types := newTestTypes()
 	seen := make(map[string]bool)

@@ -115,6 +115,7 @@ var keywords = []string{
 	"pattern_descriptor",
 }
 
+// Plain keywords only; secrets are marked, orders are unique, and every variant has its const.
 func TestSpecUsesWhatPlatformsUnderstand(t *testing.T) {
 	spec, connection := readSpec(t)
 	if len(spec) != 3 || spec["documentationUrl"] == nil || spec["supported_destination_sync_modes"] == nil {
