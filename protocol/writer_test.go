@@ -92,8 +92,8 @@ func TestCheckpointCountsTheRecordsOfItsStreamSinceTheLastState(t *testing.T) {
 	}
 }
 
-// Lines of parallel goroutines are never mixed, and every state covers only records that stand before it, with the exact
-// count.
+// Lines of parallel goroutines are never mixed, and every state covers only records that stand before it, with the
+// exact count.
 func TestManyEmittersNeverTearALineAndCountExactly(t *testing.T) {
 	var out bytes.Buffer
 	w := NewWriter(&out)
