@@ -107,8 +107,8 @@ func TestStreamLostDuringFirstPass(t *testing.T) {
 	c := newCapture(t, "CREATE TABLE a (id int PRIMARY KEY)")
 	c.pages(3000)
 	role := c.role("reader")
-	c.exec("ALTER TABLE t ADD PRIMARY KEY (id); ALTER ROLE " + quoted(role.Name) + " REPLICATION; GRANT SELECT ON a, t TO " +
-		quoted(role.Name))
+	c.exec("ALTER TABLE t ADD PRIMARY KEY (id); ALTER ROLE " + quoted(role.Name) + " REPLICATION; " +
+		"GRANT SELECT ON a, t TO " + quoted(role.Name))
 	c.settings["username"], c.settings["password"] = role.Name, role.Password
 	c.settings["max_db_connections"] = 1
 	c.first("a")

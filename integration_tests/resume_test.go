@@ -353,7 +353,8 @@ func TestResumeAfterARewrite(t *testing.T) {
 	}
 }
 
-// Partitions that are added between two attempts, with rows of any age, are read whole; of the others only what was left.
+// Partitions that are added between two attempts, with rows of any age, are read whole; of the others only what was
+// left.
 func TestResumeWithNewPartitions(t *testing.T) {
 	t.Parallel()
 	db := newDB(t)

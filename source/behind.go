@@ -10,8 +10,8 @@ import (
 	"source-postgres/source/state"
 )
 
-// leave keeps the states of streams that cannot be read now. What the log has for them meanwhile it is kept for, so that
-// they lose nothing; what it does not have is lost to them, and said to be.
+// leave keeps the states of streams that cannot be read now. The log is kept for them, so that they lose nothing of
+// what it has; what it does not have is lost to them, and said to be.
 func (f *following) leave(ctx context.Context) error {
 	if f.from.Log == nil {
 		return nil
@@ -49,8 +49,8 @@ func (f *following) leave(ctx context.Context) error {
 			from.LSN = needed
 		}
 		behind[d] = last
-		slog.Warn("a stream cannot be read now; the log is kept for it until it can be. Mend what its error says, or take it "+
-			"out of the connection, before the server has no room left", "stream", d, "from", needed,
+		slog.Warn("a stream cannot be read now; the log is kept for it until it can be. Mend what its error says, or take "+
+			"it out of the connection, before the server has no room left", "stream", d, "from", needed,
 			"wal_retained_bytes", f.slot.Retained)
 	}
 	if from.LSN > f.from.Log.LSN {

@@ -75,9 +75,10 @@ func (db *Database) Find(d protocol.StreamDescriptor) *Table {
 }
 
 // relationsSQL lists relations. Parameters: schemas and streams, as JSON arrays or NULL; whether unreadable ones are
-// wanted; the publication or NULL; their oids or NULL. Keys are numbers of columns; indkey holds INCLUDE columns too, which indnkeyatts
-// leaves out. The list of numbers has the first column of each B-tree index (access method 403) of the whole table.
-// Privileges are those of the present, not of the snapshot: of a relation that has gone since they are NULL.
+// wanted; the publication or NULL; their oids or NULL. Keys are numbers of columns; indkey holds INCLUDE columns too,
+// which indnkeyatts leaves out. The list of numbers has the first column of each B-tree index (access method 403) of
+// the whole table. Privileges are those of the present, not of the snapshot: of a relation that has gone since they
+// are NULL.
 // Row filters and column lists came with version 15, which is why the row of the view is taken for JSON. Source:
 // PostgreSQL documentation, chapter System Catalogs: pg_class, pg_index, pg_publication_tables.
 const relationsSQL = `

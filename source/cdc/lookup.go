@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"source-postgres/source/catalog"
+	"source-postgres/source/codec"
 	"source-postgres/source/postgres"
 )
 
@@ -35,6 +36,8 @@ type lookup struct {
 	dropped  []bool   // of columns: the table has them no more
 	computed bool     // there is no key
 	formulas []string // of columns, as SQL, if they are computed; empty for those that are not generated
+	bytes    []string // of columns, as SQL, the size of a value; empty where it is not known or may be any
+	longest  []int    // and how large one may be
 }
 
 func newLookup(t *target, s shape) *lookup {
@@ -49,8 +52,14 @@ func newLookup(t *target, s shape) *lookup {
 			l.types = append(l.types, c.oid)
 		}
 	}
-	for _, c := range t.Columns {
+	for i, c := range t.Columns {
 		l.columns = append(l.columns, c.Name)
+		longest, limited := t.object.Longest(i)
+		size := ""
+		if limited {
+			size = codec.Size(c.WireOID, "found."+postgres.Quote(c.Name))
+		}
+		l.bytes, l.longest = append(l.bytes, size), append(l.longest, longest)
 	}
 	return l
 }
@@ -67,7 +76,8 @@ type finding struct {
 	keys   [][][]byte     // the rows that were looked for
 	index  map[string]int // keyText of keys, to their index
 	rows   map[int][][]byte
-	until  int // the rows from this index on were left for the next time
+	until  int  // the rows from this index on were left for the next time
+	spare  bool // values that cannot fit into a field are not fetched: with them a row is too large for the server to send
 }
 
 func newFinding(columns int) *finding {
@@ -98,6 +108,9 @@ func (l *lookup) query(f *finding) (sql string, args [][]byte, types []uint32) {
 			b.WriteString(", NULL")
 		case wanted && l.computed:
 			b.WriteString(", " + l.formulas[c])
+		case wanted && f.spare && l.bytes[c] != "":
+			fmt.Fprintf(&b, ", CASE WHEN %s > %d THEN NULL ELSE found.%s END, %[1]s > %[2]d", l.bytes[c], l.longest[c],
+				postgres.Quote(l.columns[c]))
 		case wanted:
 			b.WriteString(", found." + postgres.Quote(l.columns[c]))
 		}
@@ -172,6 +185,8 @@ func (r *Reader) find(ctx context.Context, t *target, f *finding, room int) (int
 		switch {
 		case err == nil:
 			return held, nil
+		case code == "54000" && !f.spare && !t.again.computed:
+			f.spare = true
 		case code == "42703" && !narrowed: // a column has been dropped or renamed since the sync was planned
 			if err := t.again.narrow(ctx, r.conn, t.Table.OID); err != nil {
 				return 0, err
@@ -214,6 +229,13 @@ func (r *Reader) fetch(ctx context.Context, l *lookup, f *finding, room int) (in
 				values[c] = copyOf(v[next])
 				held += len(v[next])
 				next++
+				if f.spare && l.bytes[c] != "" && !l.dropped[c] {
+					if string(v[next]) == "t" {
+						values[c] = make([]byte, l.longest[c]+1)
+						held += len(values[c])
+					}
+					next++
+				}
 			}
 		}
 		held++ // a row of nothing but NULLs counts as well

@@ -112,3 +112,15 @@ var builtins = []builtin{
 	{5038, 5039, "pg_snapshot", protocol.String, appendText, nil, false},
 	{pgtype.XID8OID, pgtype.XID8ArrayOID, "xid8", protocol.String, appendText, nil, false},
 }
+
+// Size is SQL for the number of bytes of a value of type oid, where that can be large and is known without reading the
+// value; "" where not. JSON is never shorter than that by more than an Object allows for (Longest).
+func Size(oid uint32, value string) string {
+	switch oid {
+	case pgtype.TextOID, pgtype.VarcharOID, pgtype.BPCharOID, pgtype.ByteaOID:
+		return "octet_length(" + value + ")"
+	case pgtype.JSONOID, pgtype.XMLOID:
+		return "octet_length(" + value + "::text)"
+	}
+	return ""
+}

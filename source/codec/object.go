@@ -81,6 +81,12 @@ func NewObject(columns []Column, wire Wire, limits Limits) *Object {
 // takes them: 0 is text, 1 binary. They must not be changed.
 func (o *Object) Formats() []int16 { return o.formats }
 
+// Longest is how many bytes a value of column i may have to be encoded at all: a longer one cannot fit into the field.
+// limited is false where any may.
+func (o *Object) Longest(i int) (bytes int, limited bool) {
+	return o.fields[i].source, o.fields[i].source < math.MaxInt
+}
+
 // Append appends one row to dst as a JSON object, which has every column. values has one value for each column in
 // the format of Formats, nil for SQL NULL; they are not kept. If a value could not be carried exactly, an array
 // with an entry for each such field is appended to changes, in the form of a record's meta.changes; else changes

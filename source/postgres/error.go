@@ -84,6 +84,9 @@ func causeOf(err error) cause {
 	return conditionOf(err)
 }
 
+// TooLarge says whether err is that a row, as text, is larger than what the server can hold in one piece.
+func TooLarge(err error) bool { return hasCode(err, "54000") }
+
 // hasCode says whether err is the server's error with this SQLSTATE.
 func hasCode(err error, code string) bool {
 	var said *pgconn.PgError

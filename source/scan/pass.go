@@ -129,12 +129,7 @@ func inBlocks(r state.Range) string {
 func (p *progress) query(extra string, conditions ...string) string {
 	var sql strings.Builder
 	sql.WriteString("SELECT ")
-	for i, c := range p.Columns {
-		if i > 0 {
-			sql.WriteString(", ")
-		}
-		sql.WriteString(postgres.Quote(c.Name))
-	}
+	sql.WriteString(p.selected())
 	sql.WriteString(extra)
 	sql.WriteString(" FROM ")
 	sql.WriteString(p.relation())
@@ -150,6 +145,15 @@ func (p *progress) query(extra string, conditions ...string) string {
 		}
 	}
 	return sql.String()
+}
+
+// selected is the columns in SQL.
+func (p *progress) selected() string {
+	var names []string
+	for _, c := range p.Columns {
+		names = append(names, postgres.Quote(c.Name))
+	}
+	return strings.Join(names, ", ")
 }
 
 // relation is the table in SQL. A table's own changes are in the log under its name, those of tables that inherit

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -19,8 +20,8 @@ type worker struct {
 	emit    *protocol.Emitter
 	w       *protocol.Writer
 
-	changes []byte // reused for every row, as is row
-	row     [][]byte
+	changes []byte // reused for every row, as is values
+	values  [][]byte
 }
 
 func newWorker(conn *pgconn.PgConn, s *Session, q *queue, w *protocol.Writer) *worker {
@@ -164,21 +165,46 @@ func (p *progress) changed(fields []pgconn.FieldDescription) error {
 // batch is the number of rows between two looks at the clock.
 const batch = 4096
 
-// read hands every row of the task to the emitter.
+// read hands every row of the task to the emitter, and says how many there were.
 func (w *worker) read(ctx context.Context, t task) (int64, error) {
-	p := t.p
-	formats := p.Object.Formats()[:len(p.Columns)]
 	marks := newBookmark(t)
+	count, err := w.rows(ctx, t, marks, nil)
+	if n := t.narrow(err, count); n != nil {
+		slog.Warn("a row is too large for the server to send; what cannot be in a record in any case is left out",
+			"stream", t.p.Descriptor, "error", err)
+		if err := postgres.Exec(ctx, w.conn, rollback); err != nil {
+			return count, postgres.Explain(err, fmt.Sprintf("read table %s", t.p.Descriptor))
+		}
+		count, err = w.rows(ctx, t, marks, n)
+	}
+	if err != nil {
+		return count, err
+	}
+	if t.order == byCursor && marks.count > 0 {
+		marks.end()
+		return count, w.settle(ctx, t.p)
+	}
+	return count, nil
+}
+
+// rows hands the rows of the task to the emitter: all of them, or those that a narrowing has not skipped.
+func (w *worker) rows(ctx context.Context, t task, marks *bookmark, n *narrowing) (int64, error) {
+	p := t.p
+	query, lead := t.query, 0
+	if n != nil {
+		query, lead = n.query(&t), 1
+	}
+	formats := append(make([]int16, lead), p.Object.Formats()[:len(p.Columns)]...)
 	if marks != nil {
-		formats = append(formats[:len(formats):len(formats)], 0)
+		formats = append(formats, 0)
 	}
 	if t.order == byBlock {
 		if err := postgres.Exec(ctx, w.conn, inBlockOrder); err != nil {
 			return 0, postgres.Explain(err, fmt.Sprintf("read table %s", p.Descriptor))
 		}
 	}
-	rows := w.conn.ExecParams(ctx, t.query, t.args, t.types, nil, formats)
-	if changed := p.changed(rows.FieldDescriptions()); changed != nil {
+	rows := w.conn.ExecParams(ctx, query, t.args, t.types, nil, formats)
+	if changed := p.changed(rows.FieldDescriptions()[min(lead, len(rows.FieldDescriptions())):]); changed != nil {
 		_, _ = rows.Close() // what it says matters no more
 		return 0, changed
 	}
@@ -186,21 +212,21 @@ func (w *worker) read(ctx context.Context, t task) (int64, error) {
 	held := postgres.Held(w.conn)
 	for rows.NextRow() {
 		values := rows.Values()
-		w.row = append(append(w.row[:0], values[:len(p.Columns)]...), p.meta...)
-		line := w.emit.Begin(p.Header)
-		before := len(line)
-		line, w.changes = p.Object.Append(line, w.changes[:0], w.row)
-		err := w.emit.End(p.Header, line, w.changes)
-		if err == nil && marks != nil {
-			err = marks.row(w.emit, values[len(p.Columns)], len(line)-before)
+		if n != nil {
+			if count < n.skip {
+				count++
+				looked = count
+				continue
+			}
+			values = n.restore(values)
 		}
-		if err != nil {
+		if err := w.row(p, marks, values); err != nil {
 			postgres.Abandon(w.conn) // the rest of the rows is not wanted
 			return count, err
 		}
 		if *held {
 			clear(values)
-			clear(w.row)
+			clear(w.values)
 		}
 		if count++; count-looked == batch {
 			p.read(batch)
@@ -211,9 +237,18 @@ func (w *worker) read(ctx context.Context, t task) (int64, error) {
 	if _, err := rows.Close(); err != nil {
 		return count, postgres.Explain(err, fmt.Sprintf("read table %s", p.Descriptor))
 	}
-	if t.order == byCursor && marks.count > 0 {
-		marks.end()
-		return count, w.settle(ctx, p)
-	}
 	return count, nil
+}
+
+// row hands one row to the emitter.
+func (w *worker) row(p *progress, marks *bookmark, values [][]byte) error {
+	w.values = append(append(w.values[:0], values[:len(p.Columns)]...), p.meta...)
+	line := w.emit.Begin(p.Header)
+	before := len(line)
+	line, w.changes = p.Object.Append(line, w.changes[:0], w.values)
+	err := w.emit.End(p.Header, line, w.changes)
+	if err == nil && marks != nil {
+		err = marks.row(w.emit, values[len(p.Columns)], len(line)-before)
+	}
+	return err
 }

@@ -180,7 +180,9 @@ func TestLedgerLeavesStreamsBehind(t *testing.T) {
 	l := NewLedger(&Log{LSN: 0x10, Number: 16, Sent: Sent{To: 0x18, XID: 7}}, map[protocol.StreamDescriptor]Stream{
 		orders: &Follow{From: 0x8}, whole: &Whole{}, begun: &Ctid{Then: &Follow{From: 0x40}},
 	})
-	l.LeaveBehind(Log{LSN: 0x10, Sent: Sent{To: 0x18, XID: 7}}, map[protocol.StreamDescriptor]Stream{late: &Follow{From: 0x8}})
+	l.LeaveBehind(Log{LSN: 0x10, Sent: Sent{To: 0x18, XID: 7}}, map[protocol.StreamDescriptor]Stream{
+		late: &Follow{From: 0x8},
+	})
 	set, err := Parse([]protocol.State{*l.Log(Log{LSN: 0x30, Number: 99})}, true, "")
 	if err != nil {
 		t.Fatal(err)
