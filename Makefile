@@ -46,9 +46,9 @@ bench: ## whole reads beside PostgreSQL's own programs, on a quiet machine (benc
 bench-quick: ## what matters most of it, with a fifth of the rows, in two minutes
 	go run ./benchmarks -quick
 
-# MODE: refresh, standard, xmin or cdc; all of them without it.
+# MODE: refresh, standard, xmin or cdc; all of them without it. HARD=1: more of what is likely to show a mistake.
 CHAOS = go run ./integration_tests/chaos $(if $(MODE),-mode $(MODE)) $(if $(ROUNDS),-rounds $(ROUNDS)) \
-	$(if $(SEED),-seed $(SEED)) $(if $(WITHOUT),-without $(WITHOUT))
+	$(if $(SEED),-seed $(SEED)) $(if $(WITHOUT),-without $(WITHOUT)) $(if $(HARD),-hard)
 
 chaos: ## the promise of docs/guarantees.md under random faults: MODE=cdc ROUNDS=300 SEED=7, all optional
 	$(CHAOS)

@@ -31,8 +31,8 @@ type run struct {
 	statuses map[string]string
 	failures []string // TRACE ERRORs: type and message
 	warnings []string
-	versions map[string]int64 // by stream and key, of records of the log
-	number   uint64
+	versions map[string]int64  // by stream and key, of records of the log
+	numbers  map[string]uint64 // by stream: while one is read for the first time the others' log may be ahead of its
 	bank     fold
 	keys     map[string]int // how often a key came
 }
@@ -44,7 +44,7 @@ func (r *run) complete() bool { return r.code == 0 && !r.cut }
 func (v *verifier) attempt(ctx context.Context, given []*state, f fault) (r *run, err error) {
 	r = &run{
 		v: v, begun: len(given) == 0, counts: map[string]int64{}, statuses: map[string]string{},
-		versions: map[string]int64{}, keys: map[string]int{},
+		versions: map[string]int64{}, numbers: map[string]uint64{}, keys: map[string]int{},
 	}
 	r.exact, r.bank = v.exactly(given)
 	release, err := v.hold(ctx, f)
@@ -174,10 +174,10 @@ func (r *run) record(m *message) error {
 		if !w.fromLog {
 			return nil
 		}
-		if w.number <= r.number {
-			return violation("%s: _ab_cdc_lsn %d after %d", key, w.number, r.number)
+		if w.number <= r.numbers[name] {
+			return violation("%s: _ab_cdc_lsn %d after %d", key, w.number, r.numbers[name])
 		}
-		r.number = w.number
+		r.numbers[name] = w.number
 	}
 	order := r.v.newest
 	if r.v.mode.log {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -69,6 +70,27 @@ func (v *verifier) replaced(ctx context.Context, t *table, sql, says string) err
 		c.drop(c.events[places[len(places)-1]].state, t.name)
 	}
 	return nil
+}
+
+// rewrite writes a table of several ranges anew between two attempts, so that its rows move to blocks that the first may
+// have read. It does no harm.
+func (v *verifier) rewrite(ctx context.Context, r *rand.Rand) error {
+	var ranged []*table
+	for _, t := range v.mode.tables {
+		if t.ballast {
+			ranged = append(ranged, t)
+		}
+	}
+	t, part := ranged[r.IntN(len(ranged))], r.IntN(3)
+	v.struck["rewrite"]++
+	if v.verbose {
+		v.log("%s is rewritten", t.name)
+	}
+	return errors.Join(
+		v.workload.settle(ctx, "COMMIT"),
+		v.db.Exec(ctx, fmt.Sprintf("DELETE FROM %s WHERE id %% 3 = %d", t.name, part)),
+		v.db.Exec(ctx, "VACUUM FULL "+t.name),
+		v.db.Exec(ctx, t.fillSQL(1, t.rows, v.workload.next())))
 }
 
 func statesOf(s *state) []streamState {

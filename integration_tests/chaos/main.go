@@ -36,6 +36,7 @@ func runMain() error {
 	seed := flag.Uint64("seed", 0, "what is drawn; 0: a new one")
 	without := flag.String("without", "", "what is left out, with commas: "+strings.Join(parts, ", "))
 	broken := flag.Bool("mutants", false, "verify broken builds of the connector: each has to be caught")
+	hard := flag.Bool("hard", false, "more of what is likely to show a mistake, as with mutants")
 	verbose := flag.Bool("v", false, "say what happens in each round")
 	what := flag.String("mutant", "", "only those whose name has this in it")
 	except := flag.String("except", "", "none of those whose name has this in it")
@@ -55,7 +56,7 @@ func runMain() error {
 	if err := build(ctx, binary); err != nil {
 		return err
 	}
-	o := options{binary: binary, rounds: *rounds, seed: *seed, without: set{}, verbose: *verbose, log: logLine}
+	o := options{binary: binary, rounds: *rounds, seed: *seed, without: set{}, hard: *hard, verbose: *verbose, log: logLine}
 	for _, part := range strings.Split(*without, ",") {
 		if part != "" && !slices.Contains(parts, part) {
 			return fmt.Errorf("-without %s: there is no such part", part)
@@ -90,7 +91,7 @@ func once(ctx context.Context, o options) error {
 		return nil
 	}
 	var b *broken
-	if !errors.As(err, &b) {
+	if ctx.Err() != nil || !errors.As(err, &b) { // what breaks when it is interrupted is no promise
 		return fmt.Errorf("%s, seed %d, round %d: %w", o.mode.name, o.seed, round, err)
 	}
 	o.log("VIOLATION in mode %s, round %d: %v", o.mode.name, round, err)
@@ -105,6 +106,9 @@ func replay(o options) string {
 	command := fmt.Sprintf("make chaos MODE=%s SEED=%d ROUNDS=%d", o.mode.name, o.seed, o.rounds)
 	if left := leftOut(o.without); left != "" {
 		command += " WITHOUT=" + left
+	}
+	if o.hard {
+		command += " HARD=1"
 	}
 	return command
 }
@@ -151,12 +155,12 @@ func build(ctx context.Context, binary string, flags ...string) error {
 	if err != nil {
 		return err
 	}
-	args := append([]string{"build", "-o", binary}, flags...)
+	args, cgo := append([]string{"build", "-o", binary}, flags...), "CGO_ENABLED=0" // as it is delivered
 	if os.Getenv("CONNECTOR_RACE") == "1" {
-		args = append(args, "-race")
+		args, cgo = append(args, "-race"), "CGO_ENABLED=1"
 	}
 	cmd := exec.CommandContext(ctx, "go", append(args, ".")...)
-	cmd.Dir = root
+	cmd.Dir, cmd.Env = root, append(os.Environ(), cgo)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build the connector: %w\n%s", err, out)
 	}

@@ -27,6 +27,11 @@ func (v *verifier) round(ctx context.Context, r *rand.Rand) error {
 			return err
 		}
 	}
+	if v.busy && r.IntN(v.one(12, 2)) == 0 && !v.without["ddl"] {
+		if err := v.rewrite(ctx, r); err != nil {
+			return err
+		}
+	}
 	given, err := v.goOn(ctx, r, true)
 	if err != nil {
 		return err
@@ -35,21 +40,7 @@ func (v *verifier) round(ctx context.Context, r *rand.Rand) error {
 	var group sync.WaitGroup
 	var failed error
 	ended := make(chan struct{})
-	group.Go(func() {
-		for i := 0; i < steps && failed == nil; i++ {
-			failed = v.workload.step(ctx)
-		}
-		if !v.mode.log || failed != nil {
-			return // transactions stay open
-		}
-		select {
-		case <-ended:
-		case <-v.waiting: // a first pass does, and with reason: it would miss what they commit
-			failed = v.workload.settle(ctx, "COMMIT")
-		case <-time.After(2 * time.Second):
-			failed = v.workload.settle(ctx, "COMMIT")
-		}
-	})
+	group.Go(func() { failed = v.write(ctx, steps, ended) })
 	a, err := v.attempt(ctx, given, f)
 	if v.verbose && a != nil {
 		v.log("%s after byte %d (%t), %d statements, %d states given: exit code %d, %d records %v", f.name, f.at, a.struck,
@@ -65,6 +56,46 @@ func (v *verifier) round(ctx context.Context, r *rand.Rand) error {
 		return err
 	}
 	return v.after(ctx, a)
+}
+
+// handOver is how many bursts of transactions there are while a first pass fixes where the log takes over.
+const handOver = 10
+
+// write makes statements beside an attempt. Transactions stay open, unless a first pass waits for them, and with reason:
+// it would miss what they commit. When they have ended, others come and go until the attempt, too, has ended.
+func (v *verifier) write(ctx context.Context, steps int, ended chan struct{}) error {
+	for range steps {
+		if err := v.workload.step(ctx); err != nil {
+			return err
+		}
+	}
+	if !v.mode.log {
+		return nil
+	}
+	if err := v.workload.linger(ctx); err != nil {
+		return err
+	}
+	select {
+	case <-ended:
+		return nil
+	case <-v.waiting:
+	case <-time.After(2 * time.Second):
+	}
+	if err := v.workload.settle(ctx, "COMMIT"); err != nil {
+		return err
+	}
+	first := v.workload.rand.IntN(many)
+	for i := range handOver {
+		select {
+		case <-ended:
+			return nil
+		default:
+		}
+		if err := v.workload.commit(ctx, first+i*burst); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // one is one in so many.
@@ -153,8 +184,10 @@ func (v *verifier) goOn(ctx context.Context, r *rand.Rand, mishaps bool) (given 
 		if s == nil {
 			continue
 		}
-		if names := v.streams(); v.mode.log && mishaps && r.IntN(v.one(15, 4)) == 0 {
-			s = c.drop(s, names[r.IntN(len(names))])
+		if names := v.streams(); v.mode.log && mishaps && r.IntN(v.one(15, 2)) == 0 {
+			for range v.one(1, 3) {
+				s = c.drop(s, names[r.IntN(len(names))])
+			}
 		}
 		given = append(given, s)
 	}

@@ -100,6 +100,49 @@ func (w *workload) step(ctx context.Context) error {
 	if sql == "" {
 		return w.finish(ctx)
 	}
+	return w.make(ctx, s, sql)
+}
+
+// linger leaves a transaction open that has a number, for which a first pass has to wait.
+func (w *workload) linger(ctx context.Context) error {
+	s := w.sessions[len(w.sessions)-1]
+	err := w.ready(ctx, s)
+	if err == nil && !s.open() {
+		err = s.run(ctx, "BEGIN")
+	}
+	if err == nil {
+		err = s.run(ctx, "SELECT txid_current()")
+	}
+	return ignoreShutdown(ctx, err)
+}
+
+// burst is how many transactions commit makes.
+const burst = 20
+
+// commit changes the rows from first on of every table, in short transactions that follow each other as fast as the
+// server can. No other is open.
+func (w *workload) commit(ctx context.Context, first int) error {
+	s := w.sessions[0]
+	if err := w.ready(ctx, s); err != nil {
+		return ignoreShutdown(ctx, err)
+	}
+	var b strings.Builder
+	for _, t := range w.tables {
+		version := w.next()
+		w.version += burst
+		bal, second := "", ""
+		if t.bank { // of two rows: what all of them have stays the same
+			bal = fmt.Sprintf(", bal = bal + CASE id WHEN 1 + (%d + i) %% %d THEN 1 ELSE -1 END", first, t.rows)
+			second = fmt.Sprintf(", 1 + (%d + i) %% %d", first+1, t.rows)
+		}
+		fmt.Fprintf(&b, "UPDATE %s SET version = %d + i, at = %s%s WHERE id IN (1 + (%d + i) %% %d%s); ", t.name, version,
+			t.stamp, bal, first, t.rows, second)
+	}
+	return w.make(ctx, s, fmt.Sprintf("DO $$BEGIN FOR i IN 1..%d LOOP %s COMMIT; END LOOP; END$$", burst, b.String()))
+}
+
+// make makes a statement in a session.
+func (w *workload) make(ctx context.Context, s *session, sql string) error {
 	err := s.run(ctx, sql)
 	var said *pgconn.PgError
 	if errors.As(err, &said) && said.Code[:2] != "57" && !s.conn.IsClosed() {
