@@ -74,26 +74,29 @@ func (i *island) relay(address string) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-// A network that takes what is sent and gives nothing back is noticed, in a table as in the log, whatever the platform
-// does meanwhile; the next attempt brings the rest.
+// A network that takes what is sent and gives nothing back is noticed, in a table as in the log, with TLS and through a
+// tunnel, whatever the platform does meanwhile; the next attempt brings the rest.
 func TestHalfOpenNetwork(t *testing.T) {
 	t.Parallel()
 	if !asRoot(t) {
 		return
 	}
-	for number, name := range []string{"table", "log"} {
+	for number, name := range []string{"table", "log", "log with TLS", "table through SSH", "log through SSH"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := newCaptureOn(t, private(t), "CREATE TABLE t (id int PRIMARY KEY, pad text)", nil)
 			i := newIsland(t, 200+number)
-			c.settings["host"], c.settings["port"] = i.host, i.relay(net.JoinHostPort(c.Host, strconv.Itoa(c.Port)))
+			if !c.beyond(i, name) {
+				return
+			}
 			c.settings["jdbc_url_params"] = "socketTimeout=4"
 			c.first()
 			c.exec("INSERT INTO t SELECT g, repeat('x', 1000) FROM generate_series(1, 40000) AS g")
 			in := input{
 				config: c.settings, catalog: c.catalog, state: c.state, wrap: []string{"ip", "netns", "exec", i.name},
 			}
-			if name != "log" {
+			log := strings.HasPrefix(name, "log")
+			if !log {
 				delete(c.settings, "replication_method")
 				in.catalog, in.state = discover(t, c.settings).configure("full_refresh", "t"), nil
 			}
@@ -104,7 +107,7 @@ func TestHalfOpenNetwork(t *testing.T) {
 			r.failed("transient_error")
 			i.ip("link", "set", i.line, "up")
 			in.state = orNone(r.lastState())
-			if in.state == nil && name == "log" {
+			if in.state == nil && log {
 				in.state = c.state
 			}
 			ids := append(r.values("t", "id"), run(t, "read", in).ok().values("t", "id")...)
@@ -113,4 +116,27 @@ func TestHalfOpenNetwork(t *testing.T) {
 			}
 		})
 	}
+}
+
+// beyond makes the settings lead over the line of i: to the server, or to a bastion before it, where there is one.
+func (c *capture) beyond(i *island, name string) bool {
+	c.t.Helper()
+	server := net.JoinHostPort(c.Host, strconv.Itoa(c.Port))
+	switch {
+	case strings.HasSuffix(name, "SSH"):
+		b := newBastion(c.t)
+		if b == nil {
+			return false
+		}
+		tunnel := b.byKey()
+		tunnel["tunnel_host"], tunnel["tunnel_port"] = i.host, i.relay(net.JoinHostPort("127.0.0.1", strconv.Itoa(b.port)))
+		c.settings["tunnel_method"] = tunnel
+		return true
+	case strings.HasSuffix(name, "TLS"):
+		c.present(issue(c.t, nil, subject{common: "x"}))
+		c.reload("ssl = on")
+		c.settings["ssl"], c.settings["ssl_mode"] = true, map[string]any{"mode": "require"}
+	}
+	c.settings["host"], c.settings["port"] = i.host, i.relay(server)
+	return true
 }

@@ -54,7 +54,7 @@ func Open(ctx context.Context, c *config.Config) (*Server, error) {
 		s.settings = append(s.settings, setting)
 	}
 	if c.Tunnel.Method != config.NoTunnel {
-		if s.tunnel, err = openTunnel(ctx, c.Tunnel, c.Driver.ConnectTimeout); err != nil {
+		if s.tunnel, err = openTunnel(ctx, c.Tunnel, c.Driver); err != nil {
 			return nil, err
 		}
 	}

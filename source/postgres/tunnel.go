@@ -27,24 +27,29 @@ type tunnel struct {
 const (
 	// tunnelTimeout bounds connecting and logging in to the SSH server.
 	tunnelTimeout = 30 * time.Second
-	// tunnelPulse is how often the SSH server is asked whether it lives, and how long it may take to answer.
+	// tunnelPulse is how often the SSH server is asked whether it lives, and how long it may take to answer, unless
+	// socketTimeout is less than both together.
 	tunnelPulse = 20 * time.Second
 )
 
 // openTunnel logs in to the SSH server; errors are *protocol.Error.
-func openTunnel(ctx context.Context, t config.Tunnel, timeout time.Duration) (*tunnel, error) {
+func openTunnel(ctx context.Context, t config.Tunnel, driver config.Driver) (*tunnel, error) {
 	login, algorithms, err := sshLogin(t)
 	if err != nil {
 		return nil, err
 	}
+	timeout, pulse := driver.ConnectTimeout, tunnelPulse
 	if timeout <= 0 || timeout > tunnelTimeout {
 		timeout = tunnelTimeout
+	}
+	if driver.Silence > 0 {
+		pulse = min(pulse, max(driver.Silence/2, time.Second))
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	var first error
 	for _, login.HostKeyAlgorithms = range algorithms {
-		tun, err := enterTunnel(ctx, t, *login)
+		tun, err := enterTunnel(ctx, t, *login, pulse)
 		if err == nil {
 			return tun, nil
 		}
@@ -62,7 +67,9 @@ func openTunnel(ctx context.Context, t config.Tunnel, timeout time.Duration) (*t
 }
 
 // enterTunnel tries once.
-func enterTunnel(ctx context.Context, t config.Tunnel, login ssh.ClientConfig) (*tunnel, error) {
+func enterTunnel(
+	ctx context.Context, t config.Tunnel, login ssh.ClientConfig, pulse time.Duration,
+) (*tunnel, error) {
 	address := net.JoinHostPort(t.Host, strconv.Itoa(int(t.Port)))
 	verified := false
 	check := login.HostKeyCallback
@@ -72,7 +79,7 @@ func enterTunnel(ctx context.Context, t config.Tunnel, login ssh.ClientConfig) (
 		return err
 	}
 	d := net.Dialer{}
-	setLiveness(&d, config.Driver{KeepAlive: true, Silence: 2 * tunnelPulse})
+	setLiveness(&d, config.Driver{KeepAlive: true, Silence: 2 * pulse})
 	conn, err := d.DialContext(ctx, "tcp", address)
 	if err != nil {
 		return nil, tunnelUnreachable(ctx, address, err)
@@ -88,7 +95,7 @@ func enterTunnel(ctx context.Context, t config.Tunnel, login ssh.ClientConfig) (
 		return nil, tunnelRefused(ctx, address, err, verified)
 	}
 	tun := &tunnel{client: ssh.NewClient(c, channels, requests), done: make(chan struct{})}
-	tun.running.Go(func() { tun.watch(tunnelPulse) })
+	tun.running.Go(func() { tun.watch(pulse) })
 	return tun, nil
 }
 

@@ -103,7 +103,7 @@ func TestDeadTunnel(t *testing.T) {
 		for range requests { // and never an answer
 		}
 	})
-	tun, err := openTunnel(t.Context(), tunnelTo(p, ""), time.Minute)
+	tun, err := openTunnel(t.Context(), tunnelTo(p, ""), config.Driver{ConnectTimeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +132,7 @@ func TestTunnelHostKey(t *testing.T) {
 		"hashed": knownhosts.HashHostname("h") + " " + line, "fingerprint": ssh.FingerprintSHA256(key),
 		"several": "# comment\n" + string(ssh.MarshalAuthorizedKey(other)) + "\n" + ssh.FingerprintSHA256(key),
 	} {
-		tun, err := openTunnel(t.Context(), tunnelTo(p, setting), time.Minute)
+		tun, err := openTunnel(t.Context(), tunnelTo(p, setting), config.Driver{ConnectTimeout: time.Minute})
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -143,7 +143,7 @@ func TestTunnelHostKey(t *testing.T) {
 		"other key": string(ssh.MarshalAuthorizedKey(other)), "other fingerprint": ssh.FingerprintSHA256(other),
 		"nonsense": "canary", "authority": "@cert-authority * " + line,
 	} {
-		_, err := openTunnel(t.Context(), tunnelTo(p, setting), time.Minute)
+		_, err := openTunnel(t.Context(), tunnelTo(p, setting), config.Driver{ConnectTimeout: time.Minute})
 		t.Run(name, func(t *testing.T) { expectProblem(t, err, protocol.Config, "ssh_host_key") })
 	}
 }
@@ -152,24 +152,25 @@ func TestTunnelFailures(t *testing.T) {
 	p, _ := sshServer(t)
 	wrong := tunnelTo(p, "")
 	wrong.User = "nobody"
-	_, err := openTunnel(t.Context(), wrong, time.Minute)
+	_, err := openTunnel(t.Context(), wrong, config.Driver{ConnectTimeout: time.Minute})
 	expectProblem(t, err, protocol.Config, "refused the login", "tunnel_user")
 
 	web := newPeer(t, func(conn net.Conn, _ int) { _, _ = io.WriteString(conn, strings.Repeat("HTTP/1.1 400\r\n", 2000)) })
-	_, err = openTunnel(t.Context(), tunnelTo(web, ""), time.Minute)
+	_, err = openTunnel(t.Context(), tunnelTo(web, ""), config.Driver{ConnectTimeout: time.Minute})
 	expectProblem(t, err, protocol.Config, "No SSH connection")
 
 	web.listener.Close()
-	_, err = openTunnel(t.Context(), tunnelTo(web, ""), time.Minute)
+	_, err = openTunnel(t.Context(), tunnelTo(web, ""), config.Driver{ConnectTimeout: time.Minute})
 	expectProblem(t, err, protocol.Transient, "cannot be reached")
 
 	silent := newPeer(t, func(conn net.Conn, _ int) { _, _ = io.Copy(io.Discard, conn) })
-	_, err = openTunnel(t.Context(), tunnelTo(silent, ""), 50*time.Millisecond)
+	_, err = openTunnel(t.Context(), tunnelTo(silent, ""), config.Driver{ConnectTimeout: 50 * time.Millisecond})
 	expectProblem(t, err, protocol.Transient, "did not answer in time")
 
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err = openTunnel(ctx, tunnelTo(p, ""), time.Minute); !errors.Is(err, context.Canceled) {
+	_, err = openTunnel(ctx, tunnelTo(p, ""), config.Driver{ConnectTimeout: time.Minute})
+	if !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
 }
@@ -190,7 +191,7 @@ func TestTunnelDatabaseFailures(t *testing.T) {
 func TestTunnelConnection(t *testing.T) {
 	echo := newPeer(t, func(conn net.Conn, _ int) { _, _ = io.Copy(conn, conn) })
 	p, _ := sshServer(t)
-	tun, err := openTunnel(t.Context(), tunnelTo(p, ""), time.Minute)
+	tun, err := openTunnel(t.Context(), tunnelTo(p, ""), config.Driver{ConnectTimeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
