@@ -4,6 +4,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // What is deleted after a first pass was interrupted is deleted at the destination too, at whatever moment that
@@ -49,4 +51,58 @@ func TestDeletedBetweenAttempts(t *testing.T) {
 			copied.compare(t, c.database, "t")
 		})
 	}
+}
+
+// A transaction may change a row before the point at which a first pass goes on and commit behind it. The pass reads the
+// row as it was. If that attempt comes to nothing but its records are kept, the next one reads the change from the log:
+// its number is the greater one.
+func TestChangedAcrossThePoint(t *testing.T) {
+	t.Parallel()
+	c := newCaptureOn(t, private(t), `CREATE TABLE t (id int PRIMARY KEY, version int, pad text);
+		ALTER TABLE t ALTER COLUMN pad SET STORAGE PLAIN;
+		INSERT INTO t SELECT n, 1, repeat('x', 7000) FROM generate_series(1, 3400) AS n`, nil)
+	c.settings["max_db_connections"] = 1
+	in := c.incremental("t")
+	in.catalog.(*configuredCatalog).selectColumns(t, "t", "id", "version", "_ab_cdc_lsn", "_ab_cdc_deleted_at")
+	copied := newCopied([]string{"id"}, []string{"id", "version"})
+	take := func(r *result) {
+		for _, rec := range r.records("t") {
+			copied.take(t, rec)
+		}
+	}
+	p := start(t, "read", in)
+	p.until(func(m message) bool { return m.State != nil })
+	p.signal(syscall.SIGKILL)
+	r := p.wait()
+	take(r)
+	in.state = r.lastState()
+
+	// The point is there when the transactions of two moments are over, one after the other.
+	first := c.writes("UPDATE t SET version = 2 WHERE id = 1")
+	p = start(t, "read", in)
+	c.awaitWaiting(first)
+	second := c.writes("UPDATE t SET version = 2 WHERE id = 2")
+	do(t, first, "COMMIT")
+	c.awaitWaiting(second)
+	across := c.writes("DELETE FROM t WHERE id = 3399; UPDATE t SET version = 2 WHERE id = 3400")
+	do(t, second, "COMMIT")
+	take(p.wait().ok())
+	do(t, across, "COMMIT")
+	take(run(t, "read", in).ok())
+	copied.compare(t, c.database, "t")
+}
+
+// writes begins a transaction, in a session of its own, and leaves it open.
+func (c *capture) writes(sql string) *pgx.Conn {
+	c.t.Helper()
+	conn := c.connect()
+	do(c.t, conn, "BEGIN; "+sql)
+	return conn
+}
+
+// awaitWaiting waits until somebody waits for the transaction that conn has open.
+func (c *capture) awaitWaiting(conn *pgx.Conn) {
+	c.t.Helper()
+	c.await(`SELECT EXISTS (SELECT FROM pg_locks AS waits JOIN pg_locks AS has USING (transactionid)
+		WHERE NOT waits.granted AND has.granted AND has.pid = $1)`, conn.PgConn().PID())
 }

@@ -100,7 +100,8 @@ var mutants = []mutant{
 	},
 	{
 		"changes of one position have one number", "source/cdc/apply.go",
-		"r.number = max(r.number+1, r.begins,", "r.number = max(r.number, r.begins,", "cdc",
+		"r.number = max(r.number, uint64(r.committing), t.above) + 1",
+		"r.number = max(r.number, uint64(r.committing)+1, t.above+1)", "cdc",
 	},
 	{
 		"a slot that has moved on is read from all the same", "source/cdc/slot.go",

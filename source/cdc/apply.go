@@ -91,7 +91,9 @@ func (r *Reader) record(ctx context.Context, t *target, row, old *tuple, deleted
 		}
 		r.row = append(r.row, value)
 	}
-	r.number = max(r.number+1, r.begins, t.above+1)
+	// A first pass in whose snapshot the transaction is missing has the number of its point, which may lie behind the
+	// change, but not behind the commit.
+	r.number = max(r.number, uint64(r.committing), t.above) + 1
 	if missing == nil && len(r.waiting) == 0 {
 		return r.emit(t, r.row, nil, r.number, r.instant, deleted)
 	}
