@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pglogrepl"
@@ -38,9 +40,9 @@ func (o *offset) log() (*Log, error) {
 	}
 	switch o.Message {
 	case "INSERT", "UPDATE", "DELETE":
-		if o.LSN != nil && *o.LSN >= log.LSN && o.XID > 0 {
-			// If that transaction was the last whole one, there is no other of its number. The log has no epoch.
-			log.Sent = Sent{To: *o.LSN, XID: uint32(o.XID)}
+		// If that transaction was the last whole one, there is no other of its number. The log has no epoch.
+		if xid := uint32(o.XID); xid > 0 && o.LSN != nil && *o.LSN >= log.LSN {
+			log.Sent = Sent{To: *o.LSN, XID: xid}
 		}
 	}
 	return log, nil
@@ -57,8 +59,8 @@ func parseOffsets(text json.RawMessage, database string) (*Log, *handover, error
 		return nil, nil, fmt.Errorf("parse offset: %w", err)
 	}
 	var found json.RawMessage
-	best, others := 0, []string{}
-	for key, text := range offsets {
+	best, several, others := 0, false, []string{}
+	for _, key := range slices.Sorted(maps.Keys(offsets)) {
 		name, rank := offsetKey(key)
 		switch {
 		case rank == 0:
@@ -66,12 +68,15 @@ func parseOffsets(text json.RawMessage, database string) (*Log, *handover, error
 		case name != topic(database):
 			others = append(others, name)
 		case rank > best:
-			best, found = rank, text
+			best, several, found = rank, false, offsets[key]
 		case rank == best:
-			return nil, nil, errors.New("it has several offsets of one database")
+			several = true
 		}
 	}
-	if best == 0 {
+	switch {
+	case several:
+		return nil, nil, errors.New("it has several offsets of one database")
+	case best == 0:
 		return nil, nil, fmt.Errorf("it is of database %s, and %s is configured", strings.Join(others, ", "), database)
 	}
 	var inner string
