@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"io/fs"
 	"os/exec"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -109,5 +111,23 @@ func TestPackagesImportOnlyWhatTheyMay(t *testing.T) {
 	}
 	if packages != len(allowed) {
 		t.Errorf("go list knows %d packages, the table %d: %s", packages, len(allowed), path.Base(module))
+	}
+}
+
+func TestFilesAreShort(t *testing.T) {
+	const most = 400
+	files := 0
+	err := filepath.WalkDir(".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || filepath.Ext(name) != ".go" {
+			return err
+		}
+		files++
+		if n := strings.Count(read(t, name), "\n"); n > most {
+			t.Errorf("%s has %d lines, more than %d", name, n, most)
+		}
+		return nil
+	})
+	if err != nil || files == 0 {
+		t.Errorf("%d files were found: %v", files, err)
 	}
 }

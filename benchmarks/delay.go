@@ -86,20 +86,7 @@ func (b *bench) delayedSnapshot(ctx context.Context, trip time.Duration) error {
 			{name: "psql COPY, /dev/null", command: b.psql("COPY (SELECT * FROM narrow) TO STDOUT", "")},
 		},
 	}
-	for n := 1; n <= 2; n++ {
-		config, err := b.config(fmt.Sprintf("delay-%d", n), map[string]any{"max_db_connections": n})
-		if err != nil {
-			return err
-		}
-		catalog, err := b.catalog(ctx, config, "narrow", "full_refresh")
-		if err != nil {
-			return err
-		}
-		c.variants = append(c.variants, variant{
-			name: plural(n, "connection") + ", pipe", command: b.read(config, catalog, ""),
-		})
-	}
-	return b.race(ctx, c)
+	return b.raceConnections(ctx, c, "delay", "narrow")
 }
 
 // delayedLog reads one backlog over each of the networks.

@@ -41,17 +41,23 @@ func many(ctx context.Context, b *bench) error {
 			{name: "psql COPY, one after the other", command: b.program("psql", "-X", "-q", "-f", "small.sql")},
 		},
 	}
+	return b.raceConnections(ctx, c, "many", "")
+}
+
+// raceConnections runs a contest in which a full refresh of a stream, or of all of them, takes part with one connection
+// and with two.
+func (b *bench) raceConnections(ctx context.Context, c contest, name, stream string) error {
 	for n := 1; n <= 2; n++ {
-		config, err := b.config(fmt.Sprintf("many-%d", n), map[string]any{"max_db_connections": n})
+		config, err := b.config(fmt.Sprintf("%s-%d", name, n), map[string]any{"max_db_connections": n})
 		if err != nil {
 			return err
 		}
-		catalog, err := b.catalog(ctx, config, "", "full_refresh")
+		catalog, err := b.catalog(ctx, config, stream, "full_refresh")
 		if err != nil {
 			return err
 		}
 		c.variants = append(c.variants, variant{
-			name: plural(n, "connection") + ", pipe", command: b.read(config, catalog, ""), records: rows,
+			name: plural(n, "connection") + ", pipe", command: b.read(config, catalog, ""), records: c.rows,
 		})
 	}
 	return b.race(ctx, c)

@@ -1,8 +1,6 @@
 package integration
 
 import (
-	"crypto/ed25519"
-	"crypto/rand"
 	"fmt"
 	"io"
 	"net"
@@ -15,11 +13,7 @@ import (
 // What a real one does is in sshd_test.go.
 func namingBastion(t *testing.T) int {
 	t.Helper()
-	_, key, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	signer, err := ssh.NewSignerFromKey(key)
+	signer, err := ssh.NewSignerFromKey(mustKey(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -66,9 +66,7 @@ func TestSettingsThatBite(t *testing.T) {
 			"CDC": {"method": "CDC", "replication_slot": slot, "publication": "pub"},
 		} {
 			settings := db.configAs(role, map[string]any{"replication_method": method, "max_db_connections": 2})
-			if status := run(t, "check", input{config: settings}).ok().status(); status.Status != "SUCCEEDED" {
-				t.Errorf("%s: %s", what, status.Message)
-			}
+			expectSucceeded(t, what, settings)
 			catalog := discover(t, settings)
 			in := input{config: settings, catalog: catalog.configure("incremental", "t")}
 			if what == "Standard" {
@@ -143,9 +141,7 @@ func TestConnectionLimits(t *testing.T) {
 	expectIn(t, "CDC with one connection", checked(t, settings), "State code: 53300", "CONNECTION LIMIT")
 	db.exec(fmt.Sprintf("ALTER ROLE %s CONNECTION LIMIT 2", quoted(role.Name)))
 	db.expectGone()
-	if status := run(t, "check", input{config: settings}).ok().status(); status.Status != "SUCCEEDED" {
-		t.Errorf("CDC with two connections: %s", status.Message)
-	}
+	expectSucceeded(t, "CDC with two connections", settings)
 	cdc := db.config(map[string]any{"replication_method": settings["replication_method"]})
 	db.expectGone()
 	run(t, "read", input{config: settings, catalog: discover(t, cdc).configure("incremental", "t")}).ok()

@@ -57,9 +57,7 @@ func testStandby(t *testing.T, c *capture, on *database) {
 	}
 	noted(func() {
 		do(t, there, "SELECT pg_create_logical_replication_slot('"+c.slotName()+"', 'pgoutput')")
-		if status := run(t, "check", input{config: c.settings}).ok().status(); status.Status != "SUCCEEDED" {
-			t.Errorf("check says %s %s", status.Status, status.Message)
-		}
+		expectSucceeded(t, "check", c.settings)
 		r := c.read(nil).ok()
 		expectList(t, r.changes("t"), `+ {"id":1,"v":"a"}`)
 		c.keep(r)

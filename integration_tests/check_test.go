@@ -7,8 +7,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-
-	"source-postgres/integration_tests/pgtest"
 )
 
 // checked runs check and gives the message of a status that has to be FAILED, with exit code 0.
@@ -20,6 +18,14 @@ func checked(t *testing.T, config any) string {
 		t.Errorf("check says %s %q, want FAILED with a message", status.Status, status.Message)
 	}
 	return status.Message
+}
+
+// expectSucceeded reports settings with which check does not succeed.
+func expectSucceeded(t *testing.T, what string, config any) {
+	t.Helper()
+	if status := run(t, "check", input{config: config}).ok().status(); status.Status != "SUCCEEDED" {
+		t.Errorf("%s: check says %s %s", what, status.Status, status.Message)
+	}
 }
 
 // expectIn reports which of the texts a message lacks.
@@ -89,9 +95,7 @@ func TestCheckPrivileges(t *testing.T) {
 				}
 				db.exec(sql[1])
 			}
-			if status := run(t, "check", input{config: config}).ok().status(); status.Status != "SUCCEEDED" {
-				t.Errorf("%s: %s", status.Status, status.Message)
-			}
+			expectSucceeded(t, "check", config)
 		})
 	}
 }
@@ -102,15 +106,11 @@ func TestCheckWithoutAnythingToRead(t *testing.T) {
 	db := newDB(t)
 	user := db.role("user")
 	config := db.configAs(user, map[string]any{"schemas": nil})
-	if status := run(t, "check", input{config: config}).ok().status(); status.Status != "SUCCEEDED" {
-		t.Errorf("an empty database: %s %s", status.Status, status.Message)
-	}
+	expectSucceeded(t, "an empty database", config)
 	db.exec("CREATE TABLE t (id int); CREATE SCHEMA other; CREATE TABLE other.t (id int)")
 	expectIn(t, "nothing", checked(t, config), "State code: 42501; Message: ", db.Name, user.Name, "GRANT SELECT")
 	db.exec("GRANT SELECT ON t TO " + quoted(user.Name))
-	if status := run(t, "check", input{config: config}).ok().status(); status.Status != "SUCCEEDED" {
-		t.Errorf("one table: %s %s", status.Status, status.Message)
-	}
+	expectSucceeded(t, "one table", config)
 }
 
 // Everything that is wrong with the schemas is told at once, with the schemas that there are.
@@ -340,15 +340,7 @@ func TestCheckOtherServers(t *testing.T) {
 // A server that stops is one that may be there again: check still answers.
 func TestCheckAStoppedServer(t *testing.T) {
 	t.Parallel()
-	s, err := pgtest.Private(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	s := private(t)
 	db := newDBOn(t, s)
 	config := db.config(nil)
 	in := twoRows(db)

@@ -8,8 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-
-	"source-postgres/integration_tests/pgtest"
 )
 
 // From the last state on comes what is new. Which rows come a second time depends on what else is going on: a
@@ -17,15 +15,7 @@ import (
 // to themselves, one after the other, and say exactly what comes.
 func TestByCursor(t *testing.T) {
 	t.Parallel()
-	quiet, err := pgtest.Private(t.Context(), "autovacuum=off")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := quiet.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	quiet := quietServer(t)
 	for _, test := range []struct {
 		name string
 		run  func(*testing.T, *database)

@@ -2,22 +2,12 @@ package integration
 
 import (
 	"testing"
-
-	"source-postgres/integration_tests/pgtest"
 )
 
 // A server that is restarted, in order or not, is one that may be tried again: the next attempt reads the rest.
 func TestServerRestartedDuringRead(t *testing.T) {
 	t.Parallel()
-	s, err := pgtest.Private(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	s := private(t)
 	db := newDBOn(t, s)
 	in := large(db, 2)
 	for what, restart := range map[string]func() error{

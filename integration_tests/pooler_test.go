@@ -96,9 +96,7 @@ func TestPgBouncer(t *testing.T) {
 				return
 			}
 			settings := db.config(map[string]any{"port": port, "max_db_connections": 3})
-			if status := run(t, "check", input{config: settings}).ok().status(); status.Status != "SUCCEEDED" {
-				t.Fatalf("check: %s", status.Message)
-			}
+			expectSucceeded(t, "check", settings)
 			for _, method := range []string{"full refresh", "Standard", "Xmin"} {
 				with, sync := maps.Clone(settings), "incremental"
 				with["replication_method"] = map[string]any{"method": method}
@@ -189,9 +187,7 @@ func TestAddresses(t *testing.T) {
 				"method": "CDC", "replication_slot": "slot", "publication": "pub",
 			},
 		})
-		if status := run(t, "check", input{config: with}).ok().status(); status.Status != "SUCCEEDED" {
-			t.Errorf("%s, CDC: %s", host, status.Message)
-		}
+		expectSucceeded(t, host+", CDC", with)
 		catalog := discover(t, with).configure("incremental", "t")
 		if n := len(run(t, "read", input{config: with, catalog: catalog}).ok().records("t")); n != 2 {
 			t.Errorf("%s, CDC: %d records", host, n)

@@ -66,9 +66,7 @@ func TestLeastPrivileges(t *testing.T) {
 					db.exec(sql.Replace(g.give))
 				}
 			}
-			if status := run(t, "check", input{config: settings}).ok().status(); status.Status != "SUCCEEDED" {
-				t.Fatalf("check: %s", status.Message)
-			}
+			expectSucceeded(t, "check", settings)
 			in := input{config: settings, catalog: discover(t, settings).configure(mode, "t")}
 			if method == "Standard" {
 				in.catalog = in.catalog.(*configuredCatalog).cursor(t, "t", "id")

@@ -205,9 +205,7 @@ func TestExamplesRead(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if status := run(t, "check", input{config: config}).ok().status(); status.Status != "SUCCEEDED" {
-			t.Errorf("%s: %s", mode, status.Message)
-		}
+		expectSucceeded(t, mode, config)
 		in := input{config: config, catalog: catalog}
 		r := run(t, "read", in).ok()
 		in.state = r.lastState()

@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 )
@@ -143,13 +142,7 @@ func TestTableLostDuringRead(t *testing.T) {
 			p.until(func(m message) bool { return m.Record != nil })
 			db.exec(sql)
 			r := p.wait()
-			e := r.failed("config_error")
-			if e.Stream == nil || !e.Stream.is("public.b") || !strings.Contains(e.Message, "public.b") {
-				t.Errorf("the TRACE ERROR is about %v: %s", e.Stream, e.Message)
-			}
-			if r.exit != 1 {
-				t.Errorf("exit code %d, want 1", r.exit)
-			}
+			r.expectExit(1).failedIn("config_error", "public.b", "public.b")
 			if n := len(r.records("b")); n != 0 {
 				t.Errorf("%d records of b", n)
 			}
@@ -232,10 +225,7 @@ func TestColumnRetypedDuringRead(t *testing.T) {
 	db := newDB(t)
 	db.pages(2500)
 	r := rewriteDuring(t, db, "ALTER TABLE t ALTER COLUMN version TYPE text")
-	e := r.failed("transient_error")
-	if e.Stream == nil || !e.Stream.is("public.t") || !strings.Contains(e.Message, `"version"`) {
-		t.Errorf("the TRACE ERROR is about %v: %s", e.Stream, e.Message)
-	}
+	r.failedIn("transient_error", "public.t", `"version"`)
 	expectStatuses(t, r, "t", "STARTED RUNNING INCOMPLETE")
 	config := db.config(nil)
 	next := run(t, "read", input{config: config, catalog: configureT(t, config), state: r.lastState()}).ok()
@@ -298,10 +288,7 @@ func TestSwappedDuringRead(t *testing.T) {
 			db := newDB(t)
 			db.pages(2500)
 			r := rewriteDuring(t, db, "BEGIN; "+sql+"; COMMIT")
-			e := r.failed("transient_error")
-			if e.Stream == nil || !e.Stream.is("public.t") || !strings.Contains(e.Message, "took its place") {
-				t.Errorf("the TRACE ERROR is about %v: %s", e.Stream, e.Message)
-			}
+			r.failedIn("transient_error", "public.t", "took its place")
 			expectStatuses(t, r, "t", "STARTED RUNNING INCOMPLETE")
 			if name == "column" {
 				return // rows that were read before it keep the old one

@@ -38,6 +38,29 @@ func (r *result) failed(failureType string) *traceError {
 	return e
 }
 
+// failedIn is failed, and reports an error that is not about the stream, or whose message lacks one of the texts.
+func (r *result) failedIn(failureType, stream string, texts ...string) *traceError {
+	r.t.Helper()
+	e := r.failed(failureType)
+	if e.Stream == nil || !e.Stream.is(stream) {
+		r.t.Errorf("the TRACE ERROR is about %v, want %s: %s", e.Stream, stream, e.Message)
+	}
+	expectIn(r.t, stream, e.Message, texts...)
+	return e
+}
+
+// expectOneBroken reports a read of tables in which another stream than this one fails, or any other than the good ones
+// is not read whole.
+func (r *result) expectOneBroken(db *database, failureType, broken, statuses string, good ...string) {
+	r.t.Helper()
+	r.failedIn(failureType, "public."+broken, "public."+broken)
+	expectStatuses(r.t, r, broken, statuses)
+	for _, stream := range good {
+		expectStatuses(r.t, r, stream, "STARTED RUNNING COMPLETE")
+		r.expectRows(stream, db.rows(stream))
+	}
+}
+
 // records are the records of a stream ("table" or "schema.table"), in order.
 func (r *result) records(stream string) []*record {
 	var found []*record

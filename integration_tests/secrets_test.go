@@ -2,8 +2,6 @@ package integration
 
 import (
 	"bytes"
-	"crypto/ed25519"
-	"crypto/rand"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
@@ -236,10 +234,7 @@ func TestSecretsInOtherFilesAreNotShown(t *testing.T) {
 // An SSH server that lets nobody in, and says why.
 func TestSecretsOfTheTunnelAreNotShown(t *testing.T) {
 	t.Parallel()
-	_, key, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := mustKey(t)
 	signer, err := ssh.NewSignerFromKey(key)
 	if err != nil {
 		t.Fatal(err)

@@ -244,11 +244,7 @@ func (b *bastion) tunnel(fields map[string]any) map[string]any {
 // byKey is a tunnel_method with a key that the bastion takes.
 func (b *bastion) byKey() map[string]any {
 	b.t.Helper()
-	_, key, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return b.tunnel(map[string]any{"tunnel_method": "SSH_KEY_AUTH", "ssh_key": b.admit(key, "")})
+	return b.tunnel(map[string]any{"tunnel_method": "SSH_KEY_AUTH", "ssh_key": b.admit(mustKey(b.t), "")})
 }
 
 // admit lets a key in, besides others, and gives it as OpenSSH's text, sealed with a passphrase if there is one.

@@ -105,9 +105,7 @@ func TestSeveralHosts(t *testing.T) {
 			run(t, "read", in).failed("transient_error")
 			continue
 		}
-		if status := run(t, "check", input{config: in.config}).ok().status(); status.Status != "SUCCEEDED" {
-			t.Errorf("%v, %s: %s", c.hosts, c.target, status.Message)
-		}
+		expectSucceeded(t, fmt.Sprintf("%v, %s", c.hosts, c.target), in.config)
 		r := run(t, "read", in).ok()
 		if n := len(r.records("t")); n != 500 {
 			t.Errorf("%v, %s: %d records", c.hosts, c.target, n)

@@ -86,18 +86,7 @@ func TestOneBrokenStream(t *testing.T) {
 			db := newDB(t)
 			db.exec(brokenSQL)
 			r := refresh(t, db.config(map[string]any{"max_db_connections": connections}))
-			e := r.failed("config_error")
-			if e.Stream == nil || !e.Stream.is("public.b_broken") || !strings.Contains(e.Message, "public.b_broken") {
-				t.Errorf("the TRACE ERROR is about %v: %s", e.Stream, e.Message)
-			}
-			if r.exit != 1 {
-				t.Errorf("exit code %d, want 1", r.exit)
-			}
-			expectStatuses(t, r, "b_broken", "STARTED RUNNING INCOMPLETE")
-			for _, stream := range []string{"a_good", "c_good"} {
-				expectStatuses(t, r, stream, "STARTED RUNNING COMPLETE")
-				r.expectRows(stream, db.rows(stream))
-			}
+			r.expectExit(1).expectOneBroken(db, "config_error", "b_broken", "STARTED RUNNING INCOMPLETE", "a_good", "c_good")
 		})
 	}
 }
@@ -140,15 +129,7 @@ func TestMissingStreams(t *testing.T) {
 			catalog := discover(t, config).configure("full_refresh")
 			db.exec(change)
 			r := run(t, "read", input{config: config, catalog: catalog})
-			e := r.failed("config_error")
-			if e.Stream == nil || !e.Stream.is("public.b") || !strings.Contains(e.Message, "public.b") {
-				t.Errorf("the TRACE ERROR is about %v: %s", e.Stream, e.Message)
-			}
-			expectStatuses(t, r, "b", "STARTED INCOMPLETE")
-			for _, stream := range []string{"a", "c"} {
-				expectStatuses(t, r, stream, "STARTED RUNNING COMPLETE")
-				r.expectRows(stream, db.rows(stream))
-			}
+			r.expectOneBroken(db, "config_error", "b", "STARTED INCOMPLETE", "a", "c")
 		})
 	}
 }
@@ -161,8 +142,5 @@ func TestOnlyAMissingStream(t *testing.T) {
 	config := db.config(nil)
 	catalog := discover(t, config).configure("full_refresh")
 	catalog.find(t, "t").Stream.Name = "unknown"
-	e := run(t, "read", input{config: config, catalog: catalog}).failed("config_error")
-	if e.Stream == nil || !e.Stream.is("public.unknown") {
-		t.Errorf("the TRACE ERROR is about %v: %s", e.Stream, e.Message)
-	}
+	run(t, "read", input{config: config, catalog: catalog}).failedIn("config_error", "public.unknown")
 }

@@ -85,7 +85,8 @@ func number(t *testing.T, text []byte) int {
 	return n
 }
 
-// Every line of types.txt is what this server makes of it, in both wire formats: integers and decimals to the last digit.
+// Every line of types.txt is what this server makes of it, in both wire formats: integers and decimals to the last
+// digit.
 func TestTypesOnServer(t *testing.T) {
 	file, err := os.ReadFile("../source/codec/testdata/types.txt")
 	if err != nil {

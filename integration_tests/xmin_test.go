@@ -13,16 +13,7 @@ import (
 // quietServer starts a server for the test alone, on which nothing begins a transaction but the test.
 func quietServer(t *testing.T) *pgtest.Server {
 	t.Helper()
-	s, err := pgtest.Private(t.Context(), "autovacuum = off")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	return s
+	return private(t, "autovacuum = off")
 }
 
 // An xminSync is a database whose streams are read incrementally by xmin, again and again.

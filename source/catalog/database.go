@@ -124,13 +124,7 @@ WITH RECURSIVE col AS (
    WHERE a.attrelid = ANY ($1::oid[]) AND a.attnum > 0 AND NOT a.attisdropped
      AND (a.attrelid <> ALL ($2::oid[]) OR has_column_privilege(a.attrelid, a.attnum, 'SELECT'))
 ), used AS (
-  SELECT DISTINCT atttypid AS oid FROM col WHERE atttypid >= 10000
-  UNION
-  SELECT rest.oid
-    FROM used
-    JOIN pg_type t ON t.oid = used.oid
-    CROSS JOIN LATERAL (VALUES (t.typelem), (t.typbasetype)) AS rest (oid)
-   WHERE rest.oid >= 10000
+  SELECT DISTINCT atttypid AS oid FROM col WHERE atttypid >= 10000` + restOfTypesSQL + `
 )
 SELECT 'c', attrelid::text, attname::text, attnum::text, atttypid::text, atttypmod::text, attndims::text,
        attnotnull::text, generated::text
@@ -164,14 +158,17 @@ func jsonText(v any) []byte {
 // typesSQL lists the types in $1 that are not built in, with the types those rest on, as columnsSQL does.
 const typesSQL = `
 WITH RECURSIVE used AS (
-  SELECT DISTINCT o AS oid FROM unnest($1::oid[]) AS o WHERE o >= 10000
+  SELECT DISTINCT o AS oid FROM unnest($1::oid[]) AS o WHERE o >= 10000` + restOfTypesSQL + `
+)` + usedTypesSQL
+
+// restOfTypesSQL adds to used what its types rest on.
+const restOfTypesSQL = `
   UNION
   SELECT rest.oid
     FROM used
     JOIN pg_type t ON t.oid = used.oid
     CROSS JOIN LATERAL (VALUES (t.typelem), (t.typbasetype)) AS rest (oid)
-   WHERE rest.oid >= 10000
-)` + usedTypesSQL
+   WHERE rest.oid >= 10000`
 
 // usedTypesSQL describes the types in used, in the columns that loader.column reads.
 const usedTypesSQL = `

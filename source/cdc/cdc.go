@@ -209,21 +209,9 @@ func (r *Reader) run(ctx context.Context, target pglogrepl.LSN, stop *atomic.Boo
 // sync above all, does not find it in use. A goodbye would first have to wait for what the server is still sending.
 func (r *Reader) release(ctx context.Context, conn *pgconn.PgConn) {
 	postgres.Abandon(conn)
-	ctx, cancel := context.WithTimeout(ctx, releaseWithin)
-	defer cancel()
-	ticker := time.NewTicker(releaseEvery)
-	defer ticker.Stop()
-	for {
-		slot, err := LookUp(ctx, r.conn, r.config)
-		if err != nil || slot.Active == "" {
-			return // if it cannot be seen, there is nothing to wait for
-		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return
-		}
-	}
+	r.watch(ctx, func(slot *Slot, err error) bool {
+		return err != nil || slot.Active == "" // if it cannot be seen, there is nothing to wait for
+	})
 }
 
 // consume makes records of what the feed gives until the target is reached. When nothing comes, since the server is

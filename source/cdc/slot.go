@@ -259,24 +259,28 @@ func (r *Reader) blame(ctx context.Context, err error) error {
 	if err == nil || ctx.Err() != nil || !errors.As(err, &e) || e.Kind != protocol.Transient {
 		return err
 	}
+	r.watch(ctx, func(slot *Slot, why error) bool {
+		if slot != nil && slot.Status == "lost" {
+			err = slot.reach(why, &r.at)
+			return true
+		}
+		return slot == nil || slot.Active == "" && slot.Status != "unreserved"
+	})
+	return err
+}
+
+// watch looks at the slot again and again, until it is as it should be, and no longer than the server may take to notice
+// that a connection has ended. The slot is nil where it cannot be seen.
+func (r *Reader) watch(ctx context.Context, enough func(slot *Slot, err error) bool) {
 	ctx, cancel := context.WithTimeout(ctx, releaseWithin)
 	defer cancel()
 	ticker := time.NewTicker(releaseEvery)
 	defer ticker.Stop()
-	for {
-		slot, why := LookUp(ctx, r.conn, r.config)
-		switch {
-		case slot == nil:
-			return err
-		case slot.Status == "lost":
-			return slot.reach(why, &r.at)
-		case slot.Active == "" && slot.Status != "unreserved":
-			return err
-		}
+	for !enough(LookUp(ctx, r.conn, r.config)) {
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
-			return err
+			return
 		}
 	}
 }

@@ -23,14 +23,7 @@ import (
 // An sshServer forwards connections for the user "tunnel" with the password "canary", and refuses those to port 1.
 func sshServer(t *testing.T) (*peer, ssh.PublicKey) {
 	t.Helper()
-	_, key, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	signer, err := ssh.NewSignerFromKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	signer := hostKey(t)
 	c := &ssh.ServerConfig{PasswordCallback: func(m ssh.ConnMetadata, password []byte) (*ssh.Permissions, error) {
 		if m.User() != "tunnel" || string(password) != "canary" {
 			return nil, errors.New("no")
@@ -49,6 +42,19 @@ func sshServer(t *testing.T) (*peer, ssh.PublicKey) {
 		}
 	})
 	return p, signer.PublicKey()
+}
+
+func hostKey(t *testing.T) ssh.Signer {
+	t.Helper()
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := ssh.NewSignerFromKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signer
 }
 
 func forward(open ssh.NewChannel) {
@@ -85,14 +91,7 @@ func forward(open ssh.NewChannel) {
 
 // An SSH server that has died without a word is noticed, and so is that there is no tunnel any more.
 func TestDeadTunnel(t *testing.T) {
-	_, key, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	signer, err := ssh.NewSignerFromKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	signer := hostKey(t)
 	c := &ssh.ServerConfig{NoClientAuth: true}
 	c.AddHostKey(signer)
 	p := newPeer(t, func(conn net.Conn, _ int) {
