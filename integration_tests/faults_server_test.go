@@ -141,7 +141,7 @@ func asRoot(t *testing.T) bool {
 	return false
 }
 
-// privateDir is a server of the test's own that has been halted, and its data directory.
+// privateHalted is a server of the test's own that has been halted, and its data directory.
 func privateHalted(t *testing.T, sql string, lines ...string) (db *database, s *pgtest.Server, data string) {
 	t.Helper()
 	s = private(t, lines...)
