@@ -32,7 +32,7 @@ func startLine(t *testing.T, dir string, in input, line ...string) *process {
 	if p.cmd.Dir = dir; dir == "" {
 		p.cmd.Dir = files
 	}
-	p.cmd.Env = append([]string{}, in.env...)
+	p.cmd.Env = append([]string{"GORACE=atexit_sleep_ms=0"}, in.env...)
 	p.cmd.Stderr = &p.stderr
 	pipe, err := p.cmd.StdoutPipe()
 	if err != nil {

@@ -34,6 +34,7 @@ const (
 // Run carries out the command line args (without the program's name) with c and gives the process's exit code. spec
 // is the content of the SPEC message. Only messages reach stdout; text for people goes to stderr.
 func Run(ctx context.Context, args []string, stdout io.Writer, spec []byte, c Connector) (code int) {
+	enlarge(stdout)
 	w := NewWriter(stdout)
 	slog.SetDefault(slog.New(w.LogHandler(ParseLevel(os.Getenv("LOG_LEVEL")))))
 	err := dispatch(ctx, args, w, spec, c)

@@ -124,8 +124,8 @@ func NewHeader(stream StreamDescriptor, emitted time.Time) *Header {
 }
 
 // bufferSize is how many bytes of records an Emitter gathers before it writes them: enough that the cost of a write
-// call does not show, and what one fill of a Linux pipe takes.
-const bufferSize = 64 << 10
+// call does not show, nor that of waiting for another goroutine's, and a part of what a pipe holds (see enlarge).
+const bufferSize = 128 << 10
 
 // An Emitter gathers the records of one goroutine and writes them in large pieces. It is not safe for concurrent use.
 type Emitter struct {
@@ -189,7 +189,7 @@ func (e *Emitter) flush() error {
 	}
 	e.runs = e.runs[:0]
 	e.buf = e.buf[:0]
-	if cap(e.buf) > 16*bufferSize { // one huge record must not be paid for until the end
+	if cap(e.buf) > 8*bufferSize { // one huge record must not be paid for until the end
 		e.buf = make([]byte, 0, bufferSize+bufferSize/4)
 	}
 	return err
