@@ -21,6 +21,7 @@ func TestDeletedBetweenAttempts(t *testing.T) {
 				INSERT INTO t SELECT n, 1, repeat('x', 7000) FROM generate_series(1, 3400) AS n`, nil)
 			c.settings["max_db_connections"] = 1
 			in := c.incremental("t")
+			in.pipe = smallPipe
 			in.catalog.(*configuredCatalog).selectColumns(t, "t", "id", "version", "_ab_cdc_lsn", "_ab_cdc_deleted_at")
 			copied := newCopied([]string{"id"}, []string{"id", "version"})
 			p := start(t, "read", in)

@@ -105,7 +105,7 @@ var genuine = map[string]provocation{
 		})
 		catalog := discover(t, db.config(nil)).configure("full_refresh", "quick", "first_locked")
 		db.expectGone() // what discover leaves
-		p := start(t, "read", input{config: config, catalog: catalog})
+		p := start(t, "read", input{config: config, catalog: catalog, pipe: smallPipe})
 		const sessions = "FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'source-postgres'"
 		db.await("SELECT count(*) = 1 " + sessions)
 		db.await("SELECT count(*) = 0 " + sessions)

@@ -96,7 +96,7 @@ type input struct {
 	wrap    []string      // a command that runs the connector, such as taskset with its arguments
 	args    []string      // instead of --config FILE and so on; $config, $catalog and $state stand for the files
 	env     []string      // the environment of the process, besides LOG_LEVEL=DEBUG; empty by default
-	pipe    int           // bytes that fit into the pipe of the output; what the system likes by default
+	pipe    int           // bytes that fit into the pipe of the output, like smallPipe; 0: what the connector likes
 	timeout time.Duration // the process is killed after it, and the test fails; 2 minutes by default
 }
 

@@ -71,6 +71,9 @@ func TestHarnessDatabase(t *testing.T) {
 	}
 }
 
+// smallPipe lets the connector wait for its reader soon: it leaves a pipe of a size that it did not expect as it is.
+const smallPipe = 32 << 10
+
 // shrink makes a pipe take no more than so many bytes, on Linux.
 func shrink(t *testing.T, f *os.File, bytes int) {
 	t.Helper()

@@ -12,11 +12,15 @@ const (
 	getPipeSize = 1032
 )
 
-// pipeSize is what a pipe may hold at most unless the system was told otherwise (/proc/sys/fs/pipe-max-size).
-const pipeSize = 1 << 20
+const (
+	// usual is what a pipe holds unless somebody wants otherwise: pipe(7).
+	usual = 64 << 10
+	// most is what it may hold unless the system was told otherwise (/proc/sys/fs/pipe-max-size).
+	most = 1 << 20
+)
 
-// enlarge makes out, if it is a pipe, hold as much as it may. A Linux pipe holds 64 KiB by
-// itself; then writer and reader take turns at every piece, and connections that share the pipe wait for each other. A
+// enlarge makes out, if it is a pipe of the usual size, hold as much as it may: in a small one writer and reader take
+// turns at every piece, and connections that share it wait for each other. A size that somebody has chosen stays, and a
 // system that does not allow it is no reason to fail.
 func enlarge(out io.Writer) {
 	f, ok := out.(*os.File)
@@ -28,9 +32,11 @@ func enlarge(out io.Writer) {
 		return
 	}
 	_ = raw.Control(func(fd uintptr) {
-		now, _, failed := syscall.Syscall(syscall.SYS_FCNTL, fd, getPipeSize, 0)
-		for size := uintptr(pipeSize); failed == 0 && size > now; size /= 2 {
-			if _, _, refused := syscall.Syscall(syscall.SYS_FCNTL, fd, setPipeSize, size); refused == 0 {
+		if now, _, failed := syscall.Syscall(syscall.SYS_FCNTL, fd, getPipeSize, 0); failed != 0 || now != usual {
+			return
+		}
+		for size := uintptr(most); size > usual; size /= 2 {
+			if _, _, failed := syscall.Syscall(syscall.SYS_FCNTL, fd, setPipeSize, size); failed == 0 {
 				return
 			}
 		}
