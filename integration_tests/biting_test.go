@@ -153,7 +153,8 @@ func TestPlannerSettingsOfTheRole(t *testing.T) {
 	db := newDB(t)
 	db.pages(3000)
 	role := db.role("reader")
-	db.exec("GRANT SELECT ON t TO " + quoted(role.Name) + "; ALTER ROLE " + quoted(role.Name) + " SET enable_tidscan = off")
+	db.exec("GRANT SELECT ON t TO " + quoted(role.Name))
+	db.exec("ALTER ROLE " + quoted(role.Name) + " SET enable_tidscan = off")
 	config := db.configAs(role, nil)
 	r := run(t, "read", input{config: config, catalog: configureT(t, config)}).ok()
 	if n := len(r.records("t")); n != 3000 {

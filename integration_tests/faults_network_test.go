@@ -104,7 +104,10 @@ func TestHalfOpenNetwork(t *testing.T) {
 			p.until(func(m message) bool { return m.Record != nil })
 			i.ip("link", "set", i.line, "down")
 			r := p.wait()
-			r.failed("transient_error")
+			e := r.failed("transient_error")
+			if name == "table" && !strings.Contains(e.Message, "State code: 08006; Message: "+notAnyMore) {
+				t.Errorf("error %s", e.Message)
+			}
 			i.ip("link", "set", i.line, "up")
 			in.state = orNone(r.lastState())
 			if in.state == nil && log {
