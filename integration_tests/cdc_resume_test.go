@@ -54,9 +54,9 @@ func TestDeletedBetweenAttempts(t *testing.T) {
 	}
 }
 
-// A transaction may change a row before the point at which a first pass goes on and commit behind it. The pass reads the
-// row as it was. If that attempt comes to nothing but its records are kept, the next one reads the change from the log:
-// its number is the greater one.
+// A transaction may change a row before the point at which a first pass goes on and commit behind it. The pass reads
+// the row as it was. If that attempt comes to nothing but its records are kept, the next one reads the change from the
+// log: its number is the greater one.
 func TestChangedAcrossThePoint(t *testing.T) {
 	t.Parallel()
 	c := newCaptureOn(t, private(t), `CREATE TABLE t (id int PRIMARY KEY, version int, pad text);

@@ -11,8 +11,8 @@ import (
 )
 
 // From the last state on comes what is new. Which rows come a second time depends on what else is going on: a
-// transaction that is open anywhere on the server, an autovacuum too, makes rows due again. So these tests have a server
-// to themselves, one after the other, and say exactly what comes.
+// transaction that is open anywhere on the server, an autovacuum too, makes rows due again. So these tests have a
+// server to themselves, one after the other, and say exactly what comes.
 func TestByCursor(t *testing.T) {
 	t.Parallel()
 	quiet := quietServer(t)
