@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 )
 
 // lengths are bytes in column pad: of such rows one or many fit into a block.
@@ -10,9 +11,13 @@ var lengths = []int{20, 600, 3000, 5000, 7500}
 // many are so many rows that a few updates of all of them make the connector write a state.
 const many = 4000
 
-// change is a statement that writes some rows of some table. Rows that another transaction has locked are passed over.
-func (w *workload) change() string {
+// change is a statement that writes some rows of some table, in a transaction that stays open or not. Rows that another
+// transaction has locked are passed over.
+func (w *workload) change(open bool) string {
 	t := w.tables[w.rand.IntN(len(w.tables))]
+	for open && t.calm {
+		t = w.tables[w.rand.IntN(len(w.tables))]
+	}
 	n := w.rand.IntN(40)
 	switch {
 	case t.bank:
@@ -139,12 +144,17 @@ func (w *workload) alter(t *table) string {
 		statements = append(statements, "ALTER TABLE %s REPLICA IDENTITY FULL", "ALTER TABLE %s REPLICA IDENTITY DEFAULT")
 	}
 	how := []string{"COMMIT", "COMMIT", "ROLLBACK"}[w.rand.IntN(3)]
-	return fmt.Sprintf("BEGIN; %s; %s; %s", fmt.Sprintf(statements[w.rand.IntN(len(statements))], t.name), w.change(), how)
+	what := fmt.Sprintf(statements[w.rand.IntN(len(statements))], t.name)
+	return fmt.Sprintf("BEGIN; %s; %s; %s", what, w.change(false), how)
 }
 
 // maintenance is what administrators do, if it gets the lock that it needs; "" is the end of a prepared transaction.
 func (w *workload) maintenance() string {
 	t := w.tables[w.rand.IntN(len(w.tables))]
+	if parted := slices.IndexFunc(w.tables, func(t *table) bool { return t.parts > 0 }); parted >= 0 &&
+		w.rand.IntN(6) == 0 && !w.without["ddl"] {
+		return w.passing(w.tables[parted])
+	}
 	part, index := t.name, t.name+"_pkey"
 	if t.parts > 0 {
 		part = fmt.Sprintf("%s_%d", t.name, w.rand.IntN(t.parts))
@@ -162,4 +172,19 @@ func (w *workload) maintenance() string {
 			"REINDEX TABLE "+part, w.alter(t), w.alter(t))
 	}
 	return statements[w.rand.IntN(len(statements))]
+}
+
+// passing attaches a partition and lets rows move to it, or detaches it when its rows are gone; in one transaction.
+func (w *workload) passing(t *table) string {
+	return fmt.Sprintf(`DO $$BEGIN
+		IF to_regclass('%[1]s_passing') IS NULL THEN
+			CREATE TABLE %[1]s_passing (LIKE %[1]s INCLUDING ALL);
+			ALTER TABLE %[1]s ATTACH PARTITION %[1]s_passing FOR VALUES IN (%[2]d);
+			UPDATE %[1]s SET shard = %[2]d, %[3]s%[4]s;
+		ELSE
+			DELETE FROM %[1]s WHERE shard = %[2]d;
+			ALTER TABLE %[1]s DETACH PARTITION %[1]s_passing;
+			DROP TABLE %[1]s_passing;
+		END IF;
+	END$$`, t.name, t.parts, w.sets(t), w.some(t, 20))
 }

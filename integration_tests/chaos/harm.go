@@ -16,7 +16,7 @@ func (v *verifier) harm(ctx context.Context, r *rand.Rand) error {
 	if err := v.workload.settle(ctx, "COMMIT"); err != nil {
 		return err
 	}
-	tables := v.mode.tables
+	tables := v.workload.tables
 	t := tables[pick%len(tables)]
 	switch {
 	case v.mode.log && n == 0:
@@ -28,7 +28,12 @@ func (v *verifier) harm(ctx context.Context, r *rand.Rand) error {
 		return v.replaced(ctx, t, "TRUNCATE "+t.name, "was truncated")
 	}
 	v.struck["drop and create"]++
-	sql := "DROP TABLE " + t.name + "; " + t.createSQL()
+	sql := "DROP TABLE " + t.name + " CASCADE; " + t.createSQL()
+	for _, view := range v.mode.tables {
+		if view.of == t.name {
+			sql += view.createSQL()
+		}
+	}
 	if v.mode.log {
 		sql += "ALTER PUBLICATION chaos ADD TABLE " + t.name
 	}

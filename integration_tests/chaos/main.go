@@ -39,7 +39,6 @@ func runMain() error {
 	hard := flag.Bool("hard", false, "more of what is likely to show a mistake, as with mutants")
 	verbose := flag.Bool("v", false, "say what happens in each round")
 	what := flag.String("mutant", "", "only those whose name has this in it")
-	except := flag.String("except", "", "none of those whose name has this in it")
 	flag.Parse()
 	if *seed == 0 {
 		*seed = 1 + rand.Uint64N(1_000_000)
@@ -50,7 +49,7 @@ func runMain() error {
 	}
 	defer os.RemoveAll(dir)
 	if *broken {
-		return catchAll(ctx, dir, *what, *except, *seed)
+		return catchAll(ctx, dir, *what, *seed)
 	}
 	binary := filepath.Join(dir, "source-postgres")
 	if err := build(ctx, binary); err != nil {

@@ -270,7 +270,7 @@ func (v *verifier) invented(ctx context.Context) error {
 	committed := map[seen]bool{}
 	for _, t := range v.mode.tables {
 		rows, err := v.db.Query(ctx, fmt.Sprintf("SELECT DISTINCT %s, version FROM journal WHERE stream = '%s'", t.key(),
-			t.name))
+			t.source()))
 		if err != nil {
 			return err
 		}

@@ -18,6 +18,16 @@ type table struct {
 	ballast  bool   // see below
 	toast    bool   // column big is read too
 	bank     bool   // its rows' column bal always adds up to nothing
+	calm     bool   // no transaction that stays open writes to it: what commits later has a greater cursor
+	of       string // it is a view of that table, which tells nothing but its rows
+}
+
+// source is the name of the table that is written to.
+func (t *table) source() string {
+	if t.of != "" {
+		return t.of
+	}
+	return t.name
 }
 
 // ballast is how long the values of a column are that nobody reads. The connector cuts a table into ranges of about
@@ -31,13 +41,16 @@ var (
 		{name: "began", cursor: "timestamptz", stamp: "now()", rows: 500, ballast: true, toast: true},
 		{name: "counted", cursor: "bigint", stamp: "nextval('counted_at')", index: true, parts: 3, rows: 600},
 		{name: "tied", cursor: "bigint", stamp: "nextval('tied_at') / 40", index: true, rows: 400},
+		{name: "calm", cursor: "bigint", stamp: "nextval('calm_at')", index: true, rows: 300, calm: true},
+		{name: "view", of: "calm"},
 	}
-	byBlock = []*table{
+	byXmin = []*table{
 		{name: "single", cursor: "timestamptz", stamp: "now()", rows: 900, ballast: true, toast: true},
 		{name: "parted", cursor: "timestamptz", stamp: "now()", parts: 3, rows: 900, ballast: true},
 		{name: "small", cursor: "bigint", stamp: "nextval('small_at')", rows: 50, bank: true},
 	}
-	byLog = []*table{
+	byBlock = append([]*table{{name: "view", of: "parted", parts: 3}}, byXmin...)
+	byLog   = []*table{
 		{name: "wide", cursor: "timestamptz", stamp: "now()", rows: 800, ballast: true},
 		{name: "toast", cursor: "timestamptz", stamp: "now()", rows: 200, toast: true},
 		{name: "whole", cursor: "timestamptz", stamp: "now()", rows: 200, toast: true, identity: "FULL"},
@@ -90,6 +103,9 @@ func (t *table) columns() []string {
 // createSQL makes the table, with a trigger that notes in table journal, in the same transaction, every version that
 // is written. Rows stand in the table's blocks uncompressed.
 func (t *table) createSQL() string {
+	if t.of != "" {
+		return fmt.Sprintf("CREATE VIEW %s AS SELECT * FROM %s;\n", t.name, t.of)
+	}
 	var b strings.Builder
 	if strings.HasPrefix(t.stamp, "nextval") {
 		fmt.Fprintf(&b, "CREATE SEQUENCE IF NOT EXISTS %s_at;\n", t.name)

@@ -27,7 +27,7 @@ type mode struct {
 var modes = []*mode{
 	{name: "refresh", tables: byBlock},
 	{name: "standard", method: "Standard", tables: byCursor},
-	{name: "xmin", method: "Xmin", tables: byBlock},
+	{name: "xmin", method: "Xmin", tables: byXmin},
 	{name: "cdc", method: "CDC", tables: byLog, log: true},
 }
 

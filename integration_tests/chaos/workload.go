@@ -40,7 +40,7 @@ type workload struct {
 
 // newWorkload makes the tables and fills them.
 func newWorkload(ctx context.Context, db *pgtest.Database, tables []*table, without set) (*workload, error) {
-	w := &workload{db: db, tables: tables, without: without, ids: 1_000_000, did: map[string]int{}}
+	w := &workload{db: db, without: without, ids: 1_000_000, did: map[string]int{}}
 	for _, ends := range []int{3, 5, 12, 60} {
 		if without["longtx"] {
 			ends = 3
@@ -50,11 +50,22 @@ func newWorkload(ctx context.Context, db *pgtest.Database, tables []*table, with
 	if err := db.Exec(ctx, journalSQL); err != nil {
 		return nil, err
 	}
+	var views []*table
 	for _, t := range tables {
+		if t.of != "" {
+			views = append(views, t)
+			continue
+		}
+		w.tables = append(w.tables, t)
 		if err := db.Exec(ctx, t.createSQL()); err != nil {
 			return nil, err
 		}
 		if err := db.Exec(ctx, t.fillSQL(1, t.rows, w.next())); err != nil {
+			return nil, err
+		}
+	}
+	for _, view := range views {
+		if err := db.Exec(ctx, view.createSQL()); err != nil {
 			return nil, err
 		}
 	}
@@ -195,7 +206,7 @@ func (w *workload) statement(s *session) string {
 		s.saves--
 		return fmt.Sprintf("RELEASE s%d", s.saves+1)
 	}
-	return w.change()
+	return w.change(s.open())
 }
 
 // end ends a transaction.
