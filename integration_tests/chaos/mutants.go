@@ -75,7 +75,8 @@ var mutants = []mutant{
 	},
 	{
 		"block numbers of other files are believed", "source/plan/resume.go",
-		"if from.Filenode == now {", "if from.Filenode == now || true {", "refresh",
+		"if added, ok := s.Table.Storage.Added(from.Filenode); ok {",
+		"if added, ok := s.Table.Storage.Added(from.Filenode); ok || true {", "refresh",
 	},
 	{
 		"each connection has a snapshot of its own", "source/scan/scan.go",
