@@ -77,8 +77,8 @@ func (v *verifier) replaced(ctx context.Context, t *table, sql, says string) err
 	return nil
 }
 
-// rewrite writes a table of several ranges anew between two attempts, so that its rows move to blocks that the first may
-// have read. It does no harm.
+// rewrite writes a table of several ranges anew between two attempts, so that its rows move to blocks that the first
+// may have read. It does no harm.
 func (v *verifier) rewrite(ctx context.Context, r *rand.Rand) error {
 	var ranged []*table
 	for _, t := range v.mode.tables {

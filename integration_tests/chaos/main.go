@@ -55,7 +55,9 @@ func runMain() error {
 	if err := build(ctx, binary); err != nil {
 		return err
 	}
-	o := options{binary: binary, rounds: *rounds, seed: *seed, without: set{}, hard: *hard, verbose: *verbose, log: logLine}
+	o := options{
+		binary: binary, rounds: *rounds, seed: *seed, without: set{}, hard: *hard, verbose: *verbose, log: logLine,
+	}
 	for _, part := range strings.Split(*without, ",") {
 		if part != "" && !slices.Contains(parts, part) {
 			return fmt.Errorf("-without %s: there is no such part", part)

@@ -61,8 +61,8 @@ func (v *verifier) round(ctx context.Context, r *rand.Rand) error {
 // handOver is how many bursts of transactions there are while a first pass fixes where the log takes over.
 const handOver = 10
 
-// write makes statements beside an attempt. Transactions stay open, unless a first pass waits for them, and with reason:
-// it would miss what they commit. When they have ended, others come and go until the attempt, too, has ended.
+// write makes statements beside an attempt. Transactions stay open, unless a first pass waits for them, and with
+// reason: it would miss what they commit. When they have ended, others come and go until the attempt, too, has ended.
 func (v *verifier) write(ctx context.Context, steps int, ended chan struct{}) error {
 	for range steps {
 		if err := v.workload.step(ctx); err != nil {
