@@ -78,8 +78,8 @@ func launchedTable(t *testing.T) (*database, input) {
 	return db, input{config: config, catalog: discover(t, config).configure("full_refresh")}
 }
 
-// The whole table comes from standard output through the pipes, whether they are read fast or slowly; with the states of
-// a finished sync the next one begins anew.
+// The whole table comes from standard output through the pipes, whether they are read fast or slowly; with the states
+// of a finished sync the next one begins anew.
 func TestLauncherRead(t *testing.T) {
 	t.Parallel()
 	_, in := launchedTable(t)

@@ -269,8 +269,8 @@ func (r *Reader) blame(ctx context.Context, err error) error {
 	return err
 }
 
-// watch looks at the slot again and again, until it is as it should be, and no longer than the server may take to notice
-// that a connection has ended. The slot is nil where it cannot be seen.
+// watch looks at the slot again and again, until it is as it should be, and no longer than the server may take to
+// notice that a connection has ended. The slot is nil where it cannot be seen.
 func (r *Reader) watch(ctx context.Context, enough func(slot *Slot, err error) bool) {
 	ctx, cancel := context.WithTimeout(ctx, releaseWithin)
 	defer cancel()
