@@ -71,16 +71,19 @@ func TestChangedAcrossThePoint(t *testing.T) {
 			copied.take(t, rec)
 		}
 	}
-	p := start(t, "read", in)
-	p.until(func(m message) bool { return m.State != nil })
-	p.signal(syscall.SIGKILL)
-	r := p.wait()
-	take(r)
-	in.state = r.lastState()
+	for _, m := range run(t, "read", in).ok().messages { // what came behind the first state is lost
+		if m.State != nil {
+			in.state = platformState([]*state{m.State})
+			break
+		}
+		if m.Record != nil {
+			copied.take(t, m.Record)
+		}
+	}
 
 	// The point is there when the transactions of two moments are over, one after the other.
 	first := c.writes("UPDATE t SET version = 2 WHERE id = 1")
-	p = start(t, "read", in)
+	p := start(t, "read", in)
 	c.awaitWaiting(first)
 	second := c.writes("UPDATE t SET version = 2 WHERE id = 2")
 	do(t, first, "COMMIT")
