@@ -87,9 +87,11 @@ func TestChangedAcrossThePoint(t *testing.T) {
 	c.awaitWaiting(first)
 	second := c.writes("UPDATE t SET version = 2 WHERE id = 2")
 	do(t, first, "COMMIT")
+	c.exec("CHECKPOINT") // notes which transactions are open, which the server does by itself only now and then
 	c.awaitWaiting(second)
 	across := c.writes("DELETE FROM t WHERE id = 3399; UPDATE t SET version = 2 WHERE id = 3400")
 	do(t, second, "COMMIT")
+	c.exec("CHECKPOINT")
 	take(p.wait().ok())
 	do(t, across, "COMMIT")
 	take(run(t, "read", in).ok())
