@@ -87,22 +87,22 @@ func TestChangedAcrossThePoint(t *testing.T) {
 	c.awaitWaiting(first)
 	second := c.writes("UPDATE t SET version = 2 WHERE id = 2")
 	do(t, first, "COMMIT")
-	c.exec("CHECKPOINT") // notes which transactions are open, which the server does by itself only now and then
 	c.awaitWaiting(second)
 	across := c.writes("DELETE FROM t WHERE id = 3399; UPDATE t SET version = 2 WHERE id = 3400")
 	do(t, second, "COMMIT")
-	c.exec("CHECKPOINT")
 	take(p.wait().ok())
 	do(t, across, "COMMIT")
 	take(run(t, "read", in).ok())
 	copied.compare(t, c.database, "t")
 }
 
-// writes begins a transaction, in a session of its own, and leaves it open.
+// writes begins a transaction, in a session of its own, and leaves it open. What it has written is in the log: of a
+// record that is there in part the log's end would be waited for until the server writes something else.
 func (c *capture) writes(sql string) *pgx.Conn {
 	c.t.Helper()
 	conn := c.connect()
 	do(c.t, conn, "BEGIN; "+sql)
+	c.exec("CHECKPOINT")
 	return conn
 }
 
