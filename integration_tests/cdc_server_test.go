@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -102,4 +103,28 @@ func TestTimelines(t *testing.T) {
 	c.refused([]json.RawMessage{json.RawMessage(beyond)}, "timeline 1", "not part of this server's history", "Reset")
 	other := strings.Replace(before, `"timeline":1`, `"timeline":7`, 1)
 	c.refused([]json.RawMessage{json.RawMessage(other)}, "timeline 7", "does not come from")
+}
+
+// The end of the log that is on the server's disk may lie within a record: a page is written when it is full, and what
+// goes on in the next one may stay in memory for long if nobody commits. No position that the server tells is there.
+func TestLogEndsWithinARecord(t *testing.T) {
+	t.Parallel()
+	s := private(t, "autovacuum=off", "bgwriter_delay=10s") // what these write would end the record soon
+	c := newCaptureOn(t, s, "CREATE TABLE t (id int PRIMARY KEY, pad text)", nil)
+	c.first("t")
+	writer := c.connect()
+	for id := 1001; id <= 1003; id++ {
+		c.exec("INSERT INTO t VALUES ($1)", id)
+		do(t, writer, "BEGIN; INSERT INTO t SELECT n, repeat('x', 700) FROM generate_series(1, 60) AS n")
+		c.await(`SELECT (pg_current_wal_flush_lsn() - '0/0') % current_setting('wal_block_size')::int = 0
+			AND pg_current_wal_insert_lsn() > pg_current_wal_flush_lsn()`)
+		end := c.value("SELECT pg_current_wal_flush_lsn()")
+		c.sync().expectIDs("t", strconv.Itoa(id))
+		undisturbed := c.value("SELECT pg_current_wal_flush_lsn()") == end
+		do(t, writer, "ROLLBACK")
+		if undisturbed {
+			return
+		}
+	}
+	t.Error("the sync waited until the server had written more")
 }

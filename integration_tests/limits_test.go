@@ -27,7 +27,7 @@ func confined(t *testing.T) []string {
 		t.Cleanup(func() { _ = os.Remove(group) }) // it is empty by now
 		err = os.WriteFile(filepath.Join(group, limit), []byte(value), 0o600)
 	}
-	if err != nil || os.Getenv("CONNECTOR_RACE") == "1" {
+	if err != nil || raced {
 		fmt.Fprintf(os.Stderr, "integration: %s has no control group, so that memory was not limited: %v\n", t.Name(), err)
 		return wrap
 	}
@@ -37,16 +37,17 @@ func confined(t *testing.T) []string {
 // One processor and 64 MB are enough for many rows, for 1,600 columns, and transactions of many large values.
 func TestSmallMachine(t *testing.T) {
 	t.Parallel()
+	rows, large, wide := fewer(60_000), fewer(60), fewer(300)
 	c := newCaptureOn(t, private(t), `CREATE TABLE narrow (id int PRIMARY KEY, v text);
-		INSERT INTO narrow SELECT g, 'value ' || g FROM generate_series(1, 60000) AS g;
-		CREATE TABLE large (id int PRIMARY KEY, n int, v text); ALTER TABLE large ALTER v SET STORAGE EXTERNAL;
-		INSERT INTO large SELECT g, 0, repeat('x', 400000) FROM generate_series(1, 60) AS g`, nil)
+		CREATE TABLE large (id int PRIMARY KEY, n int, v text); ALTER TABLE large ALTER v SET STORAGE EXTERNAL`, nil)
 	var columns []string
 	for i := range 1599 {
 		columns = append(columns, fmt.Sprintf("c%0*d bool", 62-i%2, i)) // names of 63 bytes
 	}
 	c.exec("CREATE TABLE wide (id int PRIMARY KEY, " + strings.Join(columns, ", ") + ")")
-	c.exec("INSERT INTO wide (id) SELECT generate_series(1, 300)")
+	c.exec("INSERT INTO wide (id) SELECT generate_series(1, $1::int)", wide)
+	c.exec("INSERT INTO large SELECT g, 0, repeat('x', 400000) FROM generate_series(1, $1::int) AS g", large)
+	c.exec("INSERT INTO narrow SELECT g, 'value ' || g FROM generate_series(1, $1::int) AS g", rows)
 	c.settings["max_db_connections"] = 4
 	wrap := confined(t)
 	found := run(t, "discover", input{config: c.settings, wrap: wrap}).ok()
@@ -57,14 +58,15 @@ func TestSmallMachine(t *testing.T) {
 		return r
 	}
 	r := read()
-	for table, want := range map[string]int{"narrow": 60_000, "large": 60, "wide": 300} {
+	for table, want := range map[string]int{"narrow": rows, "large": large, "wide": wide} {
 		if n := len(r.records(table)); n != want {
 			t.Errorf("%s: %d records, want %d", table, n, want)
 		}
 	}
-	c.exec("UPDATE narrow SET v = 'other' WHERE id <= 50000; UPDATE large SET n = 1; UPDATE wide SET id = -id")
+	c.exec("UPDATE narrow SET v = 'other' WHERE id % 6 > 0")
+	c.exec("UPDATE large SET n = 1; UPDATE wide SET id = -id")
 	r = read()
-	for table, want := range map[string]int{"narrow": 50_000, "large": 60, "wide": 600} {
+	for table, want := range map[string]int{"narrow": rows - rows/6, "large": large, "wide": 2 * wide} {
 		if n := len(r.records(table)); n != want {
 			t.Errorf("%s: %d records, want %d", table, n, want)
 		}

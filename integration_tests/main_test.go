@@ -78,11 +78,23 @@ func runTests(m *testing.M) (code int, err error) {
 	return code, nil
 }
 
+// raced says that the connector has the race detector, which makes it many times slower: tests whose number of rows or
+// of repetitions is not what they are about make do with fewer.
+var raced = os.Getenv("CONNECTOR_RACE") == "1"
+
+// fewer is n, or a tenth of it if the connector is raced.
+func fewer(n int) int {
+	if raced {
+		return n / 10
+	}
+	return n
+}
+
 // build compiles the module's program, static as make build does it. CONNECTOR_RACE=1 gives it the race detector, which
 // needs C.
 func build(binary string) error {
 	args, cgo := []string{"build", "-o", binary}, "0"
-	if os.Getenv("CONNECTOR_RACE") == "1" {
+	if raced {
 		args, cgo = append(args, "-race"), "1"
 	}
 	cmd := exec.Command("go", append(args, ".")...)

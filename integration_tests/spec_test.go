@@ -34,7 +34,7 @@ func TestSpec(t *testing.T) {
 // spec takes little memory, and the program needs no library.
 func TestSpecIsSmall(t *testing.T) {
 	t.Parallel()
-	if os.Getenv("CONNECTOR_RACE") == "1" {
+	if raced {
 		run(t, "spec", input{}).ok() // the race detector needs a library, and memory
 		return
 	}

@@ -33,6 +33,7 @@ type Slot struct {
 	Flushed          pglogrepl.LSN // the end of the log
 	Timeline         int32
 	Patience         time.Duration // wal_sender_timeout
+	Waits            bool          // the process that is using it has sent all there is, and waits for more
 }
 
 // slotSQL asks for positions only where the log is logical: Aurora refuses to name them elsewhere.
@@ -43,7 +44,8 @@ SELECT s.slot_type, s.plugin, s.database, s.active_pid, to_jsonb(s)->>'wal_statu
             WHEN pg_is_in_recovery() THEN (SELECT timeline_id FROM pg_control_checkpoint())
             ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int END,
        (SELECT setting FROM pg_settings WHERE name = 'wal_sender_timeout'),
-       to_jsonb(s)->>'invalidation_reason', to_jsonb(s)->>'two_phase'
+       to_jsonb(s)->>'invalidation_reason', to_jsonb(s)->>'two_phase',
+       (SELECT lower(wait_event) = 'walsenderwaitforwal' FROM pg_stat_activity WHERE pid = s.active_pid)
   FROM (SELECT CASE WHEN current_setting('wal_level') <> 'logical' THEN NULL
                     WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
                     ELSE pg_current_wal_flush_lsn() END) AS p (lsn)
@@ -60,7 +62,7 @@ func LookUp(ctx context.Context, conn *pgconn.PgConn, c *config.Config) (*Slot, 
 		timeline, _ := strconv.ParseInt(string(v[8]), 10, 32)
 		patience, _ := strconv.ParseInt(string(v[9]), 10, 64)
 		s.Timeline, s.Patience = int32(timeline), time.Duration(patience)*time.Millisecond
-		s.Reason, s.TwoPhase = string(v[10]), string(v[11]) == "true"
+		s.Reason, s.TwoPhase, s.Waits = string(v[10]), string(v[11]) == "true", string(v[12]) == "t"
 		if v[7] == nil {
 			return nil
 		}
