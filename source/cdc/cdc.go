@@ -66,7 +66,7 @@ type Reader struct {
 	stop   *atomic.Bool  // ends it before target is reached; nil: nothing does
 	over   bool          // every change before target has been read, or stop says so
 	stands pglogrepl.LSN // what the last keepalive said
-	dry    bool          // since then the server has been seen to have nothing more before target
+	dry    uint64        // when the server was seen to have nothing more before target; 0: it was not
 	from   pglogrepl.LSN
 	began  time.Time
 	had    int64 // records before it
@@ -179,7 +179,7 @@ func (r *Reader) run(ctx context.Context, target pglogrepl.LSN, stop *atomic.Boo
 	r.relations, r.inside, r.number = map[uint32]*relation{}, false, r.at.Number
 	r.waiting, r.waitingBytes = r.waiting[:0], 0
 	r.target, r.stop, r.resumed = target, stop, resumption{sent: r.at.Sent}
-	r.stands, r.dry = 0, false
+	r.stands, r.dry = 0, 0
 	r.from, r.began, r.logged, r.had = r.at.LSN, time.Now(), time.Now(), r.records()
 	r.reach(r.at.LSN)
 	if stop == nil {
@@ -283,7 +283,7 @@ func (r *Reader) message(ctx context.Context, m *message, data []byte) error {
 			return nil // it may stand beyond this transaction's end, of which something is still to come
 		}
 		r.reach(position)
-		if err := r.drained(ctx, position); err != nil {
+		if err := r.drained(ctx, position, binary.BigEndian.Uint64(data[9:])); err != nil {
 			return err
 		}
 		return r.checkpoint(ctx, false)
@@ -325,28 +325,6 @@ func (r *Reader) message(ctx context.Context, m *message, data []byte) error {
 func (r *Reader) reach(position pglogrepl.LSN) {
 	r.at.LSN, r.at.Number, r.at.Ahead = max(r.at.LSN, position), r.number, 0
 	r.over = r.at.LSN >= r.target || r.stop != nil && r.stop.Load()
-}
-
-// drained notes whether a server that says again that it stands at position has anything more before the target. The
-// target is where its log ended on disk, and that may lie within a record: a page is written when it is full, and the
-// rest of a record in the next one is not before somebody commits. No position is there. But a server which waits for
-// more log, with its log still ending there, has sent all that came before, and before what it says next.
-func (r *Reader) drained(ctx context.Context, position pglogrepl.LSN) error {
-	again := position == r.stands && r.stop == nil
-	r.stands = position
-	if !again || r.over {
-		r.dry = false
-		return nil
-	}
-	if r.over = r.dry; r.over {
-		return nil
-	}
-	slot, err := LookUp(ctx, r.conn, r.config)
-	if err != nil {
-		return err
-	}
-	r.dry = slot.Waits && slot.Flushed == r.target
-	return nil
 }
 
 // untilState is how long there may be no state from now on.
