@@ -23,8 +23,9 @@ test: ## unit and integration tests
 test-integration: ## the integration tests alone
 	@go test -json -count=1 ./integration_tests | $(REPORT)
 
-race: ## the same tests under the race detector, the connector's binary included
-	@CONNECTOR_RACE=1 go test -race -json -count=1 ./... | $(REPORT)
+race: ## the same tests under the race detector: of unit tests the tests, of integration tests the connector
+	@(CONNECTOR_RACE=1 go test -json -count=1 -timeout 20m ./integration_tests/...; \
+		go test -race -json -count=1 $$(go list ./... | grep -v /integration_tests)) | $(REPORT)
 
 lint: .cache/golangci-lint-$(LINTER_VERSION) ## formatting and the rules of .golangci.yml
 	$< run ./... ./.ci/...

@@ -59,10 +59,11 @@ func runAttempts(ctx context.Context, s *Session, all []*progress, workers int, 
 		for _, p := range again {
 			p.resume()
 		}
-		if err := s.reopen(ctx); err != nil {
-			return err
+		err = s.renew(ctx, tables)
+		for ; conflictOf(err) != nil && idle < idleConflicts; idle++ {
+			err = s.renew(ctx, tables)
 		}
-		if err := catalog.LoadStorage(ctx, s.Conn, tables); err != nil {
+		if err != nil {
 			return err
 		}
 		for _, p := range again {
@@ -70,6 +71,14 @@ func runAttempts(ctx context.Context, s *Session, all []*progress, workers int, 
 		}
 		all = again
 	}
+}
+
+// renew begins anew, and looks where the tables are by now.
+func (s *Session) renew(ctx context.Context, tables []*catalog.Table) error {
+	if err := s.reopen(ctx); err != nil {
+		return err
+	}
+	return catalog.LoadStorage(ctx, s.Conn, tables)
 }
 
 // conflictOf is err if it is what is seen of a standby that ends a query or a session for the sake of replay. To a

@@ -86,15 +86,15 @@ func (s *Session) Begin(ctx context.Context, snapshot string) error {
 	return nil
 }
 
-// reopen begins a transaction with a new snapshot, on a new connection if the server has ended the old one.
+// reopen begins a transaction with a new snapshot, on a new connection: the server may have ended the old one, which
+// only its next use would show.
 func (s *Session) reopen(ctx context.Context) error {
-	if s.Conn.IsClosed() {
-		conn, err := s.Server.Connect(ctx)
-		if err != nil {
-			return err
-		}
-		s.Conn = conn
+	postgres.Close(s.Conn)
+	conn, err := s.Server.Connect(ctx)
+	if err != nil {
+		return err
 	}
+	s.Conn = conn
 	return s.Begin(ctx, "")
 }
 
