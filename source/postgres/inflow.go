@@ -34,6 +34,9 @@ const (
 	// window is what the operating system may hold for a stream. While it is full, what the server sends gathers on the
 	// server's side, which costs it a tenth of sending it.
 	window = 128 << 10
+	// Up to this round trip, as in one data center, a larger window still does not set the pace.
+	beside       = 1500 * time.Microsecond
+	besideWindow = 256 << 10
 	// The time in which the bytes of a stream gather is between these, so that what comes in it is between few and many:
 	// the server should neither be seen for each message nor have to wait for this end.
 	shortest, longest = time.Millisecond, 20 * time.Millisecond
@@ -53,7 +56,8 @@ type inflow struct {
 
 	stream  bool          // of messages that come by themselves, from a server that is near
 	pause   time.Duration // of the stream
-	drained int           // bytes of it that have come since the last pause
+	trip    time.Duration // what it takes until more comes when all that is there has been read; 0: nothing
+	drained int           // bytes of the stream that have come since the last pause
 	silent  bool          // nobody is told of its bytes until there are many
 
 	// Of the read that is under way.
@@ -95,7 +99,14 @@ func gather(conn net.Conn) {
 	if !ok {
 		return
 	}
-	_ = f.raw.Control(func(fd uintptr) { f.stream = roundTrip(fd) < near && narrow(fd, window) })
+	_ = f.raw.Control(func(fd uintptr) {
+		switch trip := roundTrip(fd); {
+		case trip < near:
+			f.stream = narrow(fd, window)
+		case trip < beside:
+			f.stream, f.trip = narrow(fd, besideWindow), trip+shortest/10
+		}
+	})
 	f.pause = shortest
 }
 
@@ -147,7 +158,12 @@ func (f *inflow) drain(fd uintptr) bool {
 		f.silent = true
 		tellFrom(fd, bulk)
 	}
-	if f.n, f.err = readNow(fd, f.p); f.err != nil {
+	f.n, f.err = readNow(fd, f.p)
+	if f.err != nil && f.trip > 0 && f.drained > 0 { // what was held up behind the window is on its way
+		rest(f.trip)
+		f.n, f.err = readNow(fd, f.p)
+	}
+	if f.err != nil {
 		switch {
 		case f.drained > many:
 			f.pause = max(f.pause/2, shortest)
