@@ -94,21 +94,20 @@ func LoadStorage(ctx context.Context, conn *pgconn.PgConn, tables []*Table) erro
 	return nil
 }
 
-const filenodeSQL = `
-SELECT pg_relation_filenode(p) FROM unnest($1::oid[]) WITH ORDINALITY AS u (p, i) ORDER BY i`
-
 // CurrentFilenode is what s.Filenode would be now. Asked after a statement that read the table, in the same
 // transaction, it tells whether that statement read the files that s describes: its lock keeps them in place until
-// the transaction ends. A partition that has been dropped changes nothing about the others.
-func (s *Storage) CurrentFilenode(ctx context.Context, conn *pgconn.PgConn) (uint64, error) {
+// the transaction ends, or until then, a statement that is run in the same round trip. A partition that has been dropped
+// changes nothing about the others.
+func (s *Storage) CurrentFilenode(ctx context.Context, conn *pgconn.PgConn, then string) (uint64, error) {
 	now := slices.Clone(s.filenodes)
 	i := 0
-	err := postgres.Query(ctx, conn, filenodeSQL, [][]byte{oidArray(s.Parts)}, func(v [][]byte) error {
+	sql := "SELECT pg_relation_filenode(p) FROM unnest('" + string(oidArray(s.Parts)) + "'::oid[]) " +
+		"WITH ORDINALITY AS u (p, i) ORDER BY i; " + then
+	err := postgres.Run(ctx, conn, sql, func(v [][]byte) {
 		if v[0] != nil {
 			now[i] = uint64(oid(v[0]))
 		}
 		i++
-		return nil
 	})
 	return identity(s.Parts, now), err
 }

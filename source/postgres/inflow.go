@@ -56,6 +56,7 @@ type inflow struct {
 
 	stream  bool          // of messages that come by themselves, from a server that is near
 	pause   time.Duration // of the stream
+	most    time.Duration // that the pause may become
 	trip    time.Duration // what it takes until more comes when all that is there has been read; 0: nothing
 	drained int           // bytes of the stream that have come since the last pause
 	silent  bool          // nobody is told of its bytes until there are many
@@ -100,11 +101,14 @@ func gather(conn net.Conn) {
 		return
 	}
 	_ = f.raw.Control(func(fd uintptr) {
+		f.most = longest
 		switch trip := roundTrip(fd); {
 		case trip < near:
 			f.stream = narrow(fd, window)
 		case trip < beside:
 			f.stream, f.trip = narrow(fd, besideWindow), trip+shortest/10
+		case trip < time.Hour:
+			f.stream, f.most = true, max(trip/8, shortest)
 		}
 	})
 	f.pause = shortest
@@ -168,7 +172,7 @@ func (f *inflow) drain(fd uintptr) bool {
 		case f.drained > many:
 			f.pause = max(f.pause/2, shortest)
 		case f.drained < few:
-			f.pause = min(f.pause*2, longest)
+			f.pause = min(f.pause*2, f.most)
 		}
 		f.drained = 0
 		rest(f.pause)

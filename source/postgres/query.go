@@ -26,7 +26,19 @@ func Query(
 	return failure
 }
 
-// Exec runs statements without parameters, separated by semicolons, in one round trip, and drops what they return.
+// Run runs statements without parameters, separated by semicolons, in one round trip, and hands the rows of all of them
+// to row, as Query does. The first that fails is the last that is run.
+func Run(ctx context.Context, conn *pgconn.PgConn, sql string, row func(values [][]byte)) error {
+	results := conn.Exec(ctx, sql)
+	for results.NextResult() {
+		for rows := results.ResultReader(); rows.NextRow(); {
+			row(rows.Values())
+		}
+	}
+	return results.Close()
+}
+
+// Exec is Run, and drops what the statements return.
 func Exec(ctx context.Context, conn *pgconn.PgConn, sql string) error {
 	return conn.Exec(ctx, sql).Close()
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"source-postgres/protocol"
+	"source-postgres/source/plan"
 	"source-postgres/source/postgres"
 )
 
@@ -83,8 +84,10 @@ func (w *worker) begin(ctx context.Context, p *progress) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := postgres.Exec(ctx, w.conn, rollback); err != nil {
-		return postgres.Explain(err, fmt.Sprintf("read table %s", p.Descriptor))
+	if p.from != nil || p.Method == plan.ByCursor || p.Method == plan.ByXmin { // else the server was not asked anything
+		if err := postgres.Exec(ctx, w.conn, rollback); err != nil {
+			return postgres.Explain(err, fmt.Sprintf("read table %s", p.Descriptor))
+		}
 	}
 	tasks = opened
 	return nil
@@ -114,15 +117,14 @@ func (w *worker) task(ctx context.Context, t task) error {
 		return err
 	}
 	if p.Paged {
-		now, err := p.Table.Storage.CurrentFilenode(ctx, w.conn)
-		if err != nil {
-			return postgres.Explain(err, fmt.Sprintf("read table %s", p.Descriptor))
-		}
-		if now != p.filenode {
+		var now uint64
+		if now, err = p.Table.Storage.CurrentFilenode(ctx, w.conn, rollback); err == nil && now != p.filenode {
 			p.rewritten.Store(true)
 		}
+	} else {
+		err = postgres.Exec(ctx, w.conn, rollback)
 	}
-	if err := postgres.Exec(ctx, w.conn, rollback); err != nil {
+	if err != nil {
 		return postgres.Explain(err, fmt.Sprintf("read table %s", p.Descriptor))
 	}
 	if p.rewritten.Load() {
