@@ -96,8 +96,8 @@ func LoadStorage(ctx context.Context, conn *pgconn.PgConn, tables []*Table) erro
 
 // CurrentFilenode is what s.Filenode would be now. Asked after a statement that read the table, in the same
 // transaction, it tells whether that statement read the files that s describes: its lock keeps them in place until
-// the transaction ends, or until then, a statement that is run in the same round trip. A partition that has been dropped
-// changes nothing about the others.
+// the transaction ends, or until then, a statement that is run in the same round trip. A partition that has been
+// dropped changes nothing about the others.
 func (s *Storage) CurrentFilenode(ctx context.Context, conn *pgconn.PgConn, then string) (uint64, error) {
 	now := slices.Clone(s.filenodes)
 	i := 0
