@@ -111,22 +111,33 @@ func TestConnectionLimits(t *testing.T) {
 	t.Parallel()
 	db := newDB(t)
 	db.pages(3000)
+	db.exec("CREATE TABLE held (id int)")
 	role := db.role("limited")
-	db.exec("GRANT SELECT ON t TO " + quoted(role.Name) + "; ALTER ROLE " + quoted(role.Name) + " REPLICATION; " +
+	db.exec("GRANT SELECT ON t, held TO " + quoted(role.Name) + "; ALTER ROLE " + quoted(role.Name) + " REPLICATION; " +
 		"CREATE PUBLICATION pub FOR TABLE t; ALTER TABLE t ADD PRIMARY KEY (id)")
 	slot := (&capture{database: db}).slot()
 	settings := db.configAs(role, map[string]any{"max_db_connections": 4})
-	in := input{config: settings, catalog: configureT(t, settings)}
+	in := input{config: settings, catalog: discover(t, settings).configure("full_refresh", "t", "held")}
+	holder := db.connect()
 	db.expectGone()
-	for limit, warnings := range map[int]int{1: 2, 2: 1, 3: 0} {
+	for limit, warnings := range map[int]int{1: 3, 2: 2, 3: 1, 4: 0} {
 		db.exec(fmt.Sprintf("ALTER ROLE %s CONNECTION LIMIT %d", quoted(role.Name), limit))
-		r := run(t, "read", in).ok()
+		less := func(m message) bool {
+			return m.Log != nil && has([]string{m.Log.Message}, "one connection less is used", "State code: 53300")
+		}
+		do(t, holder, "BEGIN; LOCK TABLE held") // so that there is work left when the last connection is tried
+		p := start(t, "read", in)
+		for range warnings {
+			p.until(less)
+		}
+		do(t, holder, "COMMIT")
+		r := p.wait().ok()
 		if n := len(r.records("t")); n != 3000 {
 			t.Errorf("limit %d: %d records", limit, n)
 		}
 		warned := 0
-		for _, line := range r.logs("WARN") {
-			if strings.Contains(line, "one connection less is used") && strings.Contains(line, "State code: 53300") {
+		for _, m := range r.messages {
+			if less(m) {
 				warned++
 			}
 		}
