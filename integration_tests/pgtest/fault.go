@@ -68,7 +68,7 @@ func (s *Server) Resume(ctx context.Context) error {
 	for {
 		err := s.run(ctx)
 		// What a crash left behind is in the way until the last child has noticed and ended.
-		if err == nil || ctx.Err() != nil || !strings.Contains(err.Error(), "is still in use") {
+		if err == nil || ctx.Err() != nil || !strings.Contains(err.Error(), "pre-existing shared memory block") {
 			return err
 		}
 	}
@@ -101,7 +101,9 @@ func (s *Server) end(ctx context.Context, sig syscall.Signal) error {
 // run starts the postmaster and waits until it takes connections. If it ends instead, the error has what it logged.
 func (s *Server) run(ctx context.Context) error {
 	l := s.local
-	log, err := os.Create(filepath.Join(l.dir, "log"))
+	// Children of a server that has crashed may still write to it: nobody writes over what the other has written.
+	const anew = os.O_CREATE | os.O_TRUNC | os.O_APPEND | os.O_WRONLY
+	log, err := os.OpenFile(filepath.Join(l.dir, "log"), anew, 0o600)
 	if err != nil {
 		return fmt.Errorf("start the server: %w", err)
 	}
