@@ -34,6 +34,8 @@ type bookmark struct {
 	saved time.Time
 	rows  int
 	fresh bool // value has changed since the last state
+
+	seen, before int64 // rows, and those before the first with that value
 }
 
 // newBookmark is nil for a task without order.
@@ -47,6 +49,7 @@ func newBookmark(t task) *bookmark {
 // row notes one row. place is its cursor, nil if it does not move the bound on, or its ctid.
 func (b *bookmark) row(e *protocol.Emitter, place []byte, size int) error {
 	b.bytes += size
+	b.seen++
 	if place == nil {
 		return nil
 	}
@@ -60,6 +63,7 @@ func (b *bookmark) row(e *protocol.Emitter, place []byte, size int) error {
 		return b.t.p.unspeakable(place)
 	default:
 		b.value, b.count, b.fresh = append(b.value[:0], place...), 1, true
+		b.before = b.seen - 1
 	}
 	b.rows++
 	if !b.fresh || b.bytes < stateBytes && (b.rows%batch != 0 || time.Since(b.saved) < stateInterval) {
@@ -68,6 +72,13 @@ func (b *bookmark) row(e *protocol.Emitter, place []byte, size int) error {
 	b.bytes, b.saved, b.fresh = 0, time.Now(), false
 	p := b.t.p
 	return e.Checkpoint(func() *protocol.State { return p.save(b.half()) })
+}
+
+// rewind goes back to before the first row with the present value, and says how many there are before it. Rows of one
+// value come in any order: a second statement may have another one.
+func (b *bookmark) rewind() int64 {
+	b.seen, b.count = b.before, 0
+	return b.before
 }
 
 // half is the state of the stream in the middle of the task. Of the rows with the present value some may be missing.

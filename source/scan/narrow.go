@@ -14,12 +14,13 @@ import (
 // the others.
 type narrowing struct {
 	wide    []int  // the columns that can be left out
-	skip    int64  // rows that were sent before: ranges, and cursors, are read in the same order again
+	skip    int64  // rows that were sent before, and come first in the same order again
 	instead []byte // of each value that was left out: longer than any that fits
 }
 
-// narrow is how t can be read again after err, when it had brought so many rows; nil if it cannot.
-func (t *task) narrow(err error, rows int64) *narrowing {
+// narrow is how t can be read again after err, when it had brought so many rows; nil if it cannot. Of a range all of
+// them are skipped, since blocks are read in their order; of a cursor those of its last value come twice.
+func (t *task) narrow(err error, rows int64, marks *bookmark) *narrowing {
 	p := t.p
 	if !postgres.TooLarge(err) || t.order == unordered && !p.Paged {
 		return nil
@@ -35,6 +36,9 @@ func (t *task) narrow(err error, rows int64) *narrowing {
 		return nil
 	}
 	n.instead = make([]byte, longest+1)
+	if t.order == byCursor {
+		n.skip = marks.rewind()
+	}
 	return n
 }
 

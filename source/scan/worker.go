@@ -171,7 +171,7 @@ const batch = 4096
 func (w *worker) read(ctx context.Context, t task) (int64, error) {
 	marks := newBookmark(t)
 	count, err := w.rows(ctx, t, marks, nil)
-	if n := t.narrow(err, count); n != nil {
+	if n := t.narrow(err, count, marks); n != nil {
 		slog.Warn("a row is too large for the server to send; what cannot be in a record in any case is left out",
 			"stream", t.p.Descriptor, "error", err)
 		if err := postgres.Exec(ctx, w.conn, rollback); err != nil {
