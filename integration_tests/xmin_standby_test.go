@@ -38,8 +38,12 @@ func TestIncrementalOnStandby(t *testing.T) {
 	}
 	all := primary.column("SELECT id FROM t")
 	first := x.sync()
-	if n := len(first.states()); n < 3 {
-		t.Errorf("%d states of the first pass, want some", n)
+	want := 1
+	if db.value("SELECT current_setting('server_version_num')::int >= 140000") == "true" { // there are ranges of blocks
+		want = 3
+	}
+	if n := len(first.states()); n < want {
+		t.Errorf("%d states of the first pass, want %d at least", n, want)
 	}
 	got := first.values("t", "id")
 	slices.Sort(got)
