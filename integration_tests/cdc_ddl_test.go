@@ -97,6 +97,48 @@ CREATE TABLE t (id int PRIMARY KEY, p pair, s small, d int)`)
 	expectList(t, c.sync().changes("t"), `+ {"d":6,"id":1,"p":"(1,x)","s":"5"}`, `+ {"d":"text","id":2,"p":"p","s":7}`)
 }
 
+// Rows are found again by a key whose type the database has no more, or whose domain has become stricter since. A key
+// that is no value of its type any more finds nothing, and keeps no other from being found.
+func TestKeysOfTypesThatAreGone(t *testing.T) {
+	t.Parallel()
+	c := newCapture(t, `
+CREATE TYPE gone AS ENUM ('a'); CREATE TYPE kept AS ENUM ('a', 'b', 'c'); CREATE DOMAIN stricter AS int;
+CREATE TABLE texts (k gone PRIMARY KEY, n int, big text);
+CREATE TABLE enums (LIKE texts INCLUDING ALL);
+CREATE TABLE padded (k char(3) PRIMARY KEY, n int, big text);
+CREATE TABLE numbers (k stricter PRIMARY KEY, n int, big text);
+CREATE TABLE labels (k kept PRIMARY KEY, n int, big text);
+INSERT INTO texts VALUES ('a', 0, repeat('x', 3000)); INSERT INTO enums SELECT * FROM texts;
+INSERT INTO padded SELECT * FROM texts; INSERT INTO numbers VALUES (1, 0, repeat('x', 3000));
+INSERT INTO labels SELECT k, 0, repeat('x', 3000) FROM unnest('{a,b,c}'::kept[]) k`)
+	tables := []string{"texts", "enums", "padded", "numbers", "labels"}
+	for _, name := range tables {
+		c.exec("ALTER TABLE " + name + " ALTER big SET STORAGE EXTERNAL")
+		c.exec("INSERT INTO " + name + " SELECT * FROM " + name + " ON CONFLICT (k) DO UPDATE SET big = excluded.big || 'y'")
+	}
+	c.first()
+	for _, name := range tables {
+		c.exec("UPDATE " + name + " SET n = 1")
+	}
+	c.exec(`ALTER TABLE texts ALTER k TYPE text; ALTER TABLE enums ALTER k TYPE kept USING k::text::kept; DROP TYPE gone;
+		ALTER TABLE padded ALTER k TYPE text; ALTER DOMAIN stricter ADD CHECK (VALUE > 5) NOT VALID;
+		ALTER TYPE kept RENAME VALUE 'b' TO 'z'`)
+	r := c.sync()
+	big := `"big":"` + strings.Repeat("x", 3000) + `y"`
+	for _, name := range tables {
+		want := []string{`+ {` + big + `,"k":"a","n":1}`}
+		switch name {
+		case "padded":
+			want = []string{`+ {` + big + `,"k":"a  ","n":1}`}
+		case "numbers":
+			want = []string{`+ {` + big + `,"k":1,"n":1}`}
+		case "labels":
+			want = append(want, `+ {"big":null,"k":"b","n":1} big NULLED: SOURCE_RETRIEVAL_ERROR`, `+ {`+big+`,"k":"c","n":1}`)
+		}
+		expectList(t, r.changes(name), want...)
+	}
+}
+
 // A table of the same name is another table: what happened to the old one is told to its end, and the new one is read
 // from the beginning.
 func TestTableIsMadeAgain(t *testing.T) {

@@ -20,6 +20,7 @@ const (
 	firstBatch = 100     // records whose values are looked up together at first; later more, or fewer if they are large
 	foundBytes = 8 << 20 // of values that are held at a time, and one row more
 	parameters = 65535   // that a statement may have
+	bpchar     = 1042    // the oid of character(n)
 )
 
 // A lookup finds the present values of rows by key: of columns that the log leaves out because a large value did not
@@ -31,7 +32,7 @@ const (
 type lookup struct {
 	table    string   // as SQL
 	key      []string // names of columns
-	types    []uint32 // of the key's columns
+	types    []uint32 // of the key's columns, as the table has them now
 	columns  []string // of the stream
 	dropped  []bool   // of columns: the table has them no more
 	computed bool     // there is no key
@@ -49,7 +50,7 @@ func newLookup(t *target, s shape) *lookup {
 	for i, c := range s.columns {
 		if l.computed || slices.Contains(t.key, i) {
 			l.key = append(l.key, c.name)
-			l.types = append(l.types, c.oid)
+			l.types = append(l.types, keyType(t.Table, c))
 		}
 	}
 	for i, c := range t.Columns {
@@ -62,6 +63,16 @@ func newLookup(t *target, s shape) *lookup {
 		l.bytes, l.longest = append(l.bytes, size), append(l.longest, longest)
 	}
 	return l
+}
+
+// keyType is the type that a value of c is looked up as: that of the table's column, for the one that the log names may
+// be gone, and a domain may refuse by now what it has taken before. Only the spaces that fill up a character(n) matter
+// to no other type but itself.
+func keyType(table *catalog.Table, c column) uint32 {
+	if now := table.Column(c.name); now != nil && c.oid != bpchar {
+		return now.WireOID
+	}
+	return c.oid
 }
 
 // lacks reports that column c is known to be no more: there is nothing to look up.
@@ -191,11 +202,16 @@ func (r *Reader) find(ctx context.Context, t *target, f *finding, room int) (int
 			if err := t.again.narrow(ctx, r.conn, t.Table.OID); err != nil {
 				return 0, err
 			}
-		case slices.Contains(otherTable, code), t.again.computed && slices.Contains(notComputed, code[:min(2, len(code))]):
+		case noValue(code) && f.until > 1: // one of the rows is to blame; the others are not to suffer for it
+			f.until /= 2
+		case noValue(code), slices.Contains(otherTable, code),
+			t.again.computed && slices.Contains(notComputed, code[:min(2, len(code))]):
 			// The table is not what it was: its values cannot be had any more, which every record will say.
 			slog.Warn("values that the log does not have cannot be looked up", "stream", t.Descriptor, "error", said.Message)
 			clear(f.rows)
-			f.until = len(f.keys)
+			if !noValue(code) {
+				f.until = len(f.keys)
+			}
 			return 0, nil
 		default:
 			return 0, postgres.Explain(err, "look up values that the log does not have")
@@ -203,13 +219,17 @@ func (r *Reader) find(ctx context.Context, t *target, f *finding, room int) (int
 	}
 }
 
-// otherTable holds the SQLSTATEs of a lookup in a table that has changed: no such table, schema, column, operator for
-// the key's type, or value of the key's type.
-var otherTable = []string{"42P01", "3F000", "42703", "42883", "42804", "22P02", "22007", "22008", "22003"}
+// noValue reports that a row has something that is no value of the column's type any more, or that a formula does not
+// like.
+func noValue(code string) bool { return strings.HasPrefix(code, "22") || strings.HasPrefix(code, "23") }
 
-// notComputed holds the classes of SQLSTATEs that say that a formula does not fit the row, or that the user may not run
-// what is in it.
-var notComputed = []string{"0A", "22", "42", "XX"}
+// otherTable holds the SQLSTATEs of a lookup in a table that has changed: no such table, schema, column, or operator for
+// the key's type.
+var otherTable = []string{"42P01", "3F000", "42703", "42883", "42804"}
+
+// notComputed holds the classes of SQLSTATEs that say that a formula does not fit the table, or that the user may not
+// run what is in it.
+var notComputed = []string{"0A", "42", "P0", "XX"}
 
 // fetch runs the query of f.
 func (r *Reader) fetch(ctx context.Context, l *lookup, f *finding, room int) (int, error) {
