@@ -43,6 +43,7 @@ func TestCheckOfLogWarns(t *testing.T) {
 	c := newCaptureOn(t, s, `
 CREATE TABLE computed (id int, n int GENERATED ALWAYS AS (id * 2) STORED); ALTER TABLE computed REPLICA IDENTITY FULL;
 CREATE TABLE good (id int PRIMARY KEY); CREATE TABLE "no key" (id int); CREATE TABLE hidden (id int PRIMARY KEY);
+CREATE TABLE deferred (id int PRIMARY KEY DEFERRABLE);
 ALTER TABLE hidden ENABLE ROW LEVEL SECURITY`, nil)
 	role := c.role("reader")
 	c.exec("ALTER ROLE " + quoted(role.Name) + " REPLICATION")
@@ -61,7 +62,7 @@ ALTER TABLE hidden ENABLE ROW LEVEL SECURITY`, nil)
 		t.Errorf("no word of the log that is kept: %q", r.logs("INFO"))
 	}
 	warnings := r.logs("WARN")
-	if !has(warnings, "without a replica identity", `"no key"`, "REPLICA IDENTITY FULL") ||
+	if !has(warnings, "without a replica identity", `"no key"`, "deferred", "REPLICA IDENTITY FULL") ||
 		!has(warnings, "row-level security", "hidden", "BYPASSRLS") || has(warnings, "good") {
 		t.Errorf("warnings %q", warnings)
 	}

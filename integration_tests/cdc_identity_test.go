@@ -1,6 +1,8 @@
 package integration
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 )
 
@@ -74,6 +76,56 @@ ALTER TABLE unkeyed REPLICA IDENTITY FULL`)
 	}
 }
 
+// A table without a key may be keyed by what the user chose: a row that changes there leaves its old place.
+func TestChosenKey(t *testing.T) {
+	t.Parallel()
+	c := newCapture(t, `
+CREATE TABLE t (id int, v text, w int); INSERT INTO t VALUES (1, 'a', 1), (2, 'b', 2);
+ALTER TABLE t REPLICA IDENTITY FULL`)
+	c.catalog = discover(t, c.settings).configure("incremental")
+	c.catalog.find(t, "t").PrimaryKey = [][]string{{"id"}, {"v"}}
+	c.keep(c.read(nil).ok())
+	c.exec("UPDATE t SET id = 3 WHERE id = 1; UPDATE t SET w = 4; UPDATE t SET v = NULL WHERE id = 2; DELETE FROM t")
+	r := c.sync()
+	expectList(t, r.changes("t"), `- {"id":1,"v":"a","w":1}`, `+ {"id":3,"v":"a","w":1}`, `+ {"id":2,"v":"b","w":4}`,
+		`+ {"id":3,"v":"a","w":4}`, `- {"id":2,"v":"b","w":4}`, `+ {"id":2,"v":null,"w":4}`, `- {"id":3,"v":"a","w":4}`,
+		`- {"id":2,"w":4}`)
+	c.again(r)
+}
+
+// A generated column is no identity where the log does not have it: not even a deleted row's key would be there. With
+// the whole row in the log the server computes it.
+func TestGeneratedKey(t *testing.T) {
+	t.Parallel()
+	c := newCapture(t, `
+CREATE TABLE t (n int, area int, code int GENERATED ALWAYS AS (n * 10) STORED, v text, PRIMARY KEY (code, area));
+CREATE PUBLICATION pub FOR TABLE t; INSERT INTO t VALUES (1, 0), (2, 0)`)
+	if c.Version >= 180000 { // the server wants it published
+		c.exec("ALTER PUBLICATION pub SET (publish_generated_columns = stored)")
+	}
+	c.catalog = discover(t, c.settings).configure("full_refresh")
+	c.catalog.find(t, "t").SyncMode = "incremental"
+	r := c.read(nil).ok()
+	c.keep(r)
+	if c.Version < 180000 && !has(r.logs("WARN"), `ALTER TABLE "public"."t" REPLICA IDENTITY FULL`) {
+		t.Errorf("no warning of the changed table: %q", r.logs("WARN"))
+	}
+	c.exec("UPDATE t SET v = 'a' WHERE n = 1; UPDATE t SET n = 3, v = 'b' WHERE n = 2; DELETE FROM t WHERE n = 1")
+	c.exec("UPDATE t SET area = 5 WHERE n = 3; DELETE FROM t")
+	rows := map[string]string{"[10 0]": "null", "[20 0]": "null"}
+	for _, rec := range c.sync().records("t") {
+		key := fmt.Sprintf("[%s %s]", rec.Data["code"], rec.Data["area"])
+		if string(rec.Data["_ab_cdc_deleted_at"]) == "null" {
+			rows[key] = string(rec.Data["v"])
+		} else if delete(rows, key); strings.Contains(key, "null") {
+			t.Errorf("a row without its key was deleted: %s", key)
+		}
+	}
+	if len(rows) > 0 {
+		t.Errorf("rows are left that were deleted: %v", rows)
+	}
+}
+
 // The identity may become another one between two changes.
 func TestIdentityChanges(t *testing.T) {
 	t.Parallel()
@@ -104,19 +156,21 @@ func TestIdentityIsMade(t *testing.T) {
 CREATE TABLE unkeyed (id int, v text);
 CREATE TABLE keyed (id int PRIMARY KEY, v text);
 CREATE TABLE good (id int PRIMARY KEY);
+CREATE TABLE deferred (id int PRIMARY KEY DEFERRABLE);
 ALTER TABLE keyed REPLICA IDENTITY NOTHING;
-INSERT INTO unkeyed VALUES (1, 'a'); INSERT INTO keyed VALUES (1, 'a'); INSERT INTO good VALUES (1)`)
+INSERT INTO deferred VALUES (1); INSERT INTO unkeyed VALUES (1, 'a'); INSERT INTO keyed VALUES (1, 'a'); INSERT INTO good VALUES (1)`)
 	r := c.first()
 	expectList(t, r.changes("unkeyed"), `+ {"id":1,"v":"a"}`)
-	expectList(t, c.column("SELECT relreplident FROM pg_class WHERE relname IN ('keyed', 'unkeyed') ORDER BY relname"),
-		"d", "f")
+	expectList(t, c.column("SELECT relreplident FROM pg_class WHERE relname IN ('deferred', 'keyed', 'unkeyed') "+
+		"ORDER BY relname"), "f", "d", "f")
 	if w := r.logs("WARN"); !has(w, "unkeyed", "IDENTITY FULL") || !has(w, "keyed", "IDENTITY DEFAULT") {
 		t.Errorf("no warning of the changed tables: %q", w)
 	}
-	c.exec("UPDATE unkeyed SET v = 'b'; DELETE FROM unkeyed; DELETE FROM keyed")
+	c.exec("UPDATE unkeyed SET v = 'b'; DELETE FROM unkeyed; DELETE FROM keyed; UPDATE deferred SET id = 2")
 	r = c.sync()
 	expectList(t, r.changes("unkeyed"), `+ {"id":1,"v":"b"}`, `- {"id":1,"v":"b"}`)
 	expectList(t, r.changes("keyed"), `- {"id":1}`)
+	expectList(t, r.changes("deferred"), `- {"id":1}`, `+ {"id":2}`)
 
 	c.exec("ALTER TABLE unkeyed REPLICA IDENTITY DEFAULT; INSERT INTO unkeyed VALUES (2); INSERT INTO good VALUES (2)")
 	c.settings["replication_method"].(map[string]any)["manage_replica_identity"] = false

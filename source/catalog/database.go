@@ -40,7 +40,10 @@ type Filter struct {
 // Load reads the tables of the filter in two queries. Tables and columns that the user cannot SELECT are left out,
 // and so are the system's own relations. conn is in a transaction of its own.
 func Load(ctx context.Context, conn *pgconn.PgConn, f Filter) (*Database, error) {
-	l := loader{tables: map[uint32]*Table{}, db: &Database{}, keys: map[*Table][3][]int16{}, listed: map[*Table][]string{}}
+	l := loader{
+		tables: map[uint32]*Table{}, db: &Database{}, keys: map[*Table][3][]int16{}, listed: map[*Table][]string{},
+		computes: postgres.Version(conn) < 180000,
+	}
 	if err := postgres.Query(ctx, conn, relationsSQL, f.arguments(), l.relation); err != nil {
 		return nil, postgres.Explain(err, "list the tables")
 	}
@@ -91,7 +94,7 @@ SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relreplident,
           FROM pg_index i JOIN pg_class ic ON ic.oid = i.indexrelid
          WHERE i.indrelid = c.oid AND i.indisvalid AND i.indpred IS NULL AND ic.relam = 403),
        to_jsonb(pt)->>'rowfilter', to_jsonb(pt)->'attnames', pg_has_role(c.relowner, 'USAGE'),
-       coalesce(pr.oid, p.oid)
+       coalesce(pr.oid, p.oid), pk.indimmediate
   FROM pg_class c
   JOIN pg_namespace n ON n.oid = c.relnamespace
   LEFT JOIN pg_index pk ON pk.indrelid = c.oid AND pk.indisprimary
@@ -197,6 +200,9 @@ type loader struct {
 	partial []uint32              // tables of which not every column may be read
 	columns []columnRow
 	types   []codec.Info
+	// computes says that the log has no generated columns: a server from version 18 on refuses changes of a table whose
+	// identity has one that is not published.
+	computes bool
 }
 
 type columnRow struct {
@@ -221,7 +227,7 @@ func (l *loader) relation(v [][]byte) error {
 		Unlogged: v[4][0] == 'u', Identity: Identity(v[5][0]), Filtered: isTrue(v[6]), Published: isTrue(v[7]),
 	}
 	l.keys[t] = [3][]int16{numbers(v[9], v[10]), numbers(v[11], v[12]), numbers(nil, v[13])}
-	t.RowFilter, t.Owned = string(v[14]), isTrue(v[16])
+	t.RowFilter, t.Owned, t.Deferrable = string(v[14]), isTrue(v[16]), v[18] != nil && !isTrue(v[18])
 	if v[17] != nil {
 		t.Member = oid(v[17])
 	}
@@ -291,6 +297,7 @@ func (l *loader) finish() {
 		for i := range t.Columns {
 			listed, ok := l.listed[t]
 			t.Columns[i].Unpublished = ok && !t.Columns[i].Generated && !slices.Contains(listed, t.Columns[i].Name)
+			t.Columns[i].Computed = l.computes && t.Columns[i].Generated
 			t.Columns[i].Indexed = slices.Contains(l.keys[t][2], t.Columns[i].Number)
 		}
 		sort.Slice(t.Columns, func(i, j int) bool { return t.Columns[i].Number < t.Columns[j].Number })

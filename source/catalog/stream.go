@@ -1,6 +1,8 @@
 package catalog
 
 import (
+	"slices"
+
 	"source-postgres/protocol"
 )
 
@@ -78,9 +80,17 @@ func (t *Table) HasIdentity() bool {
 	case IdentityFull:
 		return true
 	case IdentityIndex:
-		return len(t.IdentityKey) > 0
+		return t.logs(t.IdentityKey)
 	case IdentityNothing:
 		return false
 	}
-	return len(t.Key) > 0
+	return t.KeyIdentifies()
+}
+
+// KeyIdentifies reports whether the table has a primary key by which the log can tell rows apart.
+func (t *Table) KeyIdentifies() bool { return !t.Deferrable && t.logs(t.Key) }
+
+// logs reports that the log has every column of a key.
+func (t *Table) logs(key []string) bool {
+	return len(key) > 0 && !slices.ContainsFunc(key, func(name string) bool { return t.Column(name).Computed })
 }

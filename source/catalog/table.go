@@ -32,6 +32,7 @@ type Table struct {
 	Identity     Identity // what an update or delete of it carries in the log
 	Columns      []Column // those the user may read, in the table's order
 	Key          []string // the primary key's columns in key order; empty without one
+	Deferrable   bool     // the primary key is, so that it identifies no rows in the log
 	IdentityKey  []string // the columns of the replica identity index, if Identity is IdentityIndex
 	Storage      *Storage // set by LoadStorage for tables that have pages of their own
 }
@@ -57,6 +58,7 @@ type Column struct {
 	NotNull   bool
 	Indexed   bool // it is the first column of a B-tree index of the whole table
 	Generated bool // GENERATED … STORED or VIRTUAL
+	Computed  bool // generated, and never in the log
 	// Unpublished says that the publication lists the table's columns, and not this one.
 	Unpublished bool
 }

@@ -62,14 +62,20 @@ func (r *Reader) change(ctx context.Context, m *message) error {
 	return nil
 }
 
-// moved reports that an update changed the key: to the destination that is another row.
+// moved reports that an update changed the key: to the destination that is another row. Of what follows from a row
+// nobody knows yet whether it changed; a row that goes and comes again is the same.
 func (t *target) moved(m *message) bool {
-	for _, i := range t.key {
-		if m.row.kinds[i] == 't' && !bytes.Equal(m.old.values[i], m.row.values[i]) {
+	key := t.key
+	if m.whole {
+		key = t.told
+	}
+	for _, i := range key {
+		if kind := m.row.kinds[i]; kind != 'u' &&
+			(kind != m.old.kinds[i] || !bytes.Equal(m.old.values[i], m.row.values[i])) {
 			return true
 		}
 	}
-	return false
+	return m.whole && slices.Contains(t.derived, true)
 }
 
 // record emits one record of t, or sets it aside until what it lacks has been looked up. old is what the log has of
@@ -79,7 +85,7 @@ func (r *Reader) record(ctx context.Context, t *target, row, old *tuple, deleted
 	var missing []bool
 	for c, i := range t.from {
 		var value []byte
-		known := deleted || t.again.lacks(c)
+		known := deleted && !t.derived[c] || t.again.lacks(c)
 		if i >= 0 {
 			value, known = row.value(i, old)
 		}

@@ -227,7 +227,8 @@ func checkPublication(ctx context.Context, conn *pgconn.PgConn, c *config.Config
 // taken for JSON because attnames came with version 15.
 const publishedSQL = `
 SELECT string_agg(c.oid::regclass::text, ', ' ORDER BY c.oid::regclass::text) FILTER (WHERE c.relreplident = 'n'
-         OR c.relreplident = 'd' AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary)),
+         OR c.relreplident = 'd' AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary
+                   AND i.indimmediate)),
        string_agg(c.oid::regclass::text, ', ' ORDER BY c.oid::regclass::text)
          FILTER (WHERE current_setting('server_version_num')::int >= 180000 AND c.relreplident = 'f' AND EXISTS (
            SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attgenerated <> ''

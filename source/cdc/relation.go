@@ -24,7 +24,11 @@ type target struct {
 	object *codec.Object // encodes the stream's columns, then Meta, from the log's texts
 	from   []int         // the position of each column in the relation's rows; -1: the log does not have it
 	key    []int         // the positions in the relation's rows of what identifies a row
-	again  *lookup       // finds values that the log does not have
+	told   []int         // of what the destination tells rows apart by too; of an old row only a whole one has it
+	// derived says which of the stream's columns are a part of the key that the log never has. They follow from a whole
+	// row.
+	derived []bool
+	again   *lookup // finds values that the log does not have
 }
 
 // relate makes the relation of a shape: which streams it feeds. Names do not tell: at the time of the changes the table
@@ -92,8 +96,16 @@ func newTarget(f *follower, s shape, types []*codec.Type) *target {
 			t.key = nil
 		}
 	}
+	t.told = slices.Clone(t.key)
+	for _, name := range f.Key {
+		if i := s.position(name); i >= 0 && !slices.Contains(t.told, i) {
+			t.told = append(t.told, i)
+		}
+	}
 	for _, c := range f.Columns {
 		i := s.position(c.Name)
+		t.derived = append(t.derived, i < 0 && c.Computed && s.identity == 'f' && len(t.key) == 0 &&
+			slices.Contains(f.Key, c.Name))
 		kind := c.Type
 		switch {
 		case i >= 0 && s.columns[i].oid != c.OID:
@@ -102,7 +114,7 @@ func newTarget(f *follower, s shape, types []*codec.Type) *target {
 			lost = append(lost, c.Name)
 		}
 		t.from = append(t.from, i)
-		columns = append(columns, codec.Column{Name: c.Name, Type: kind, Key: i >= 0 && slices.Contains(t.key, i)})
+		columns = append(columns, codec.Column{Name: c.Name, Type: kind, Key: i >= 0 && slices.Contains(t.told, i)})
 	}
 	if len(lost) > 0 {
 		slog.Info("columns are not in these changes of the table: they were made before the columns were, or after they "+

@@ -43,6 +43,7 @@ type Stream struct {
 	Descriptor protocol.StreamDescriptor // as the configured catalog spells it
 	Header     *protocol.Header
 	Columns    []catalog.Column // the selected ones, in the table's order; without any there are no records
+	Key        []string         // the names of the columns that the destination tells rows apart by
 	Meta       []string         // the columns that follow those of the table where changes come from the log: _ab_cdc_…
 	Object     *codec.Object    // encodes a row of Columns and Meta, as a SELECT gives the former
 	Limits     codec.Limits
@@ -81,6 +82,7 @@ func Build(
 			Table: table, Descriptor: d, Header: protocol.NewHeader(d, now), SyncID: w.SyncID, System: db.System,
 			Paged: table.Storage.Loaded() && !table.Partial,
 		}
+		s.Key = keyOf(w)
 		broken := p.method(s, w, c)
 		s.selectColumns(w.Stream.JSONSchema.Properties, c)
 		if broken == nil {
@@ -177,7 +179,7 @@ func (p *Plan) method(s *Stream, w *protocol.ConfiguredStream, c *config.Config)
 		s.Method = ByLog
 		broken := s.followable(c)
 		if broken == nil {
-			p.deletable(s, w)
+			p.deletable(s)
 		}
 		return broken
 	case config.MethodXmin:
@@ -238,9 +240,22 @@ func candidates(t *catalog.Table) string {
 	return "Choose one of these: " + strings.Join(names, ", ") + "."
 }
 
+// keyOf names the columns of the key that the platform gives a stream.
+func keyOf(w *protocol.ConfiguredStream) []string {
+	key := w.PrimaryKey
+	if len(key) == 0 {
+		key = w.Stream.SourceDefinedPrimaryKey
+	}
+	var names []string
+	for _, path := range key {
+		names = append(names, strings.Join(path, "."))
+	}
+	return names
+}
+
 // deletable warns if the log says of a deleted row other columns than those that the stream is keyed by: then the
 // destination cannot tell which row it was.
-func (p *Plan) deletable(s *Stream, w *protocol.ConfiguredStream) {
+func (p *Plan) deletable(s *Stream) {
 	t := s.Table
 	identity := t.Key
 	switch t.Identity {
@@ -249,27 +264,19 @@ func (p *Plan) deletable(s *Stream, w *protocol.ConfiguredStream) {
 	case catalog.IdentityIndex:
 		identity = t.IdentityKey
 	}
-	key := w.PrimaryKey
-	if len(key) == 0 {
-		key = w.Stream.SourceDefinedPrimaryKey
+	lacks := func(key []string) bool {
+		return slices.ContainsFunc(s.Key, func(name string) bool { return !slices.Contains(key, name) })
 	}
-	var keyed []string
-	lacks := false
-	for _, path := range key {
-		name := strings.Join(path, ".")
-		keyed = append(keyed, name)
-		lacks = lacks || !slices.Contains(identity, name)
-	}
-	if !lacks || s.Alter != "" {
+	if !lacks(identity) || s.Alter != "" {
 		return
 	}
 	how := "FULL"
-	if !slices.ContainsFunc(keyed, func(name string) bool { return !slices.Contains(t.Key, name) }) {
+	if t.KeyIdentifies() && !lacks(t.Key) {
 		how = "DEFAULT"
 	}
 	p.Warnings = append(p.Warnings, fmt.Sprintf("Stream %s is keyed by %s, but its replica identity is %s: what the log "+
 		"says of deleted rows and changed keys does not tell the destination which rows they were. Run: ALTER TABLE %s "+
-		"REPLICA IDENTITY %s; or refresh the source's schema and reset the stream.", s.Descriptor, strings.Join(keyed, ", "),
+		"REPLICA IDENTITY %s; or refresh the source's schema and reset the stream.", s.Descriptor, strings.Join(s.Key, ", "),
 		strings.Join(identity, ", "), postgres.Quote(t.Schema, t.Name), how))
 }
 
@@ -317,7 +324,7 @@ func (s *Stream) followable(c *config.Config) *protocol.Error {
 		return nil
 	}
 	alter := fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY FULL;", name)
-	if len(t.Key) > 0 {
+	if t.KeyIdentifies() {
 		alter = fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY DEFAULT;", name)
 	}
 	if t.Owned && c.CDC.ManageIdentity {
