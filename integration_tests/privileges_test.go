@@ -103,7 +103,7 @@ func TestLeastPrivileges(t *testing.T) {
 // What the connector may send, by the statement's first words. Everything else is a write, or could be one.
 var harmless = regexp.MustCompile(`(?i)^\s*(BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY|SET TRANSACTION SNAPSHOT|` +
 	`SELECT|WITH|EXPLAIN SELECT|SAVEPOINT task|ROLLBACK|COMMIT|SHOW|IDENTIFY_SYSTEM|START_REPLICATION|TIMELINE_HISTORY|` +
-	`CREATE_REPLICATION_SLOT "?\w+"? TEMPORARY LOGICAL|DROP_REPLICATION_SLOT|BEGIN READ ONLY|BEGIN)`)
+	`SET LOCAL enable_|CREATE_REPLICATION_SLOT "?\w+"? TEMPORARY LOGICAL|DROP_REPLICATION_SLOT|BEGIN READ ONLY|BEGIN)`)
 
 // With log_statement = all, as an auditor would: in every mode nothing is sent but reads, in read-only transactions.
 func TestOnlyReads(t *testing.T) {
@@ -148,7 +148,7 @@ func TestOnlyReads(t *testing.T) {
 			t.Errorf("a statement in a transaction that has written (%s): %s", m[1], m[2])
 		}
 		parts := []string{m[2]}
-		if strings.HasPrefix(m[2], "BEGIN") || strings.HasPrefix(m[2], "SELECT pg_catalog.set_config") {
+		if strings.HasPrefix(m[2], "BEGIN") || strings.HasPrefix(m[2], "SET LOCAL") || strings.HasPrefix(m[2], "SELECT pg_catalog.set_config") {
 			parts = strings.Split(m[2], "; ")
 		}
 		for _, part := range parts {

@@ -41,7 +41,9 @@ func TestEveryConnectionIsEncrypted(t *testing.T) {
 	t.Parallel()
 	db, _, settings := secure(t, "scram-sha-256")
 	db.pages(4000)
-	db.exec("CREATE PUBLICATION pub FOR TABLE t")
+	db.exec("CREATE TABLE u AS TABLE t; CREATE TABLE v AS TABLE t") // before version 14 a table is read by one connection
+	db.exec("ALTER TABLE u ADD PRIMARY KEY (id); ALTER TABLE v ADD PRIMARY KEY (id)")
+	db.exec("CREATE PUBLICATION pub FOR TABLE t, u, v")
 	db.exec("SELECT pg_create_logical_replication_slot('slot', 'pgoutput')")
 	settings["max_db_connections"] = 3
 	settings["replication_method"] = map[string]any{"method": "CDC", "replication_slot": "slot", "publication": "pub"}

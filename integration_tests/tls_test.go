@@ -54,6 +54,7 @@ type tlsServer struct {
 	client *identity
 	strip  bool   // through a proxy that says the server had no TLS
 	works  string // for each of tlsModes: plain, TLS, or x
+	psql   string // the same of psql, where it is too old to be the measure
 }
 
 // A tlsTable is what the test is about: what each kind of server answers to each mode.
@@ -87,6 +88,10 @@ func TestTLSModes(t *testing.T) {
 	signed := func(common string, names ...string) *identity {
 		return issue(t, m.authority, subject{common: common, names: names})
 	}
+	byName := ""
+	if m.Version < 150000 { // psql looks for an address among the names only
+		byName = "ppTTTTxx"
+	}
 	servers := []*tlsServer{
 		{name: "no TLS", entry: "host", works: "pppxxxxx"},
 		{name: "TLS optional, own CA", shown: own, entry: "host", works: "ppTTTTTx"},
@@ -106,7 +111,7 @@ func TestTLSModes(t *testing.T) {
 		},
 		{name: "intermediate sent", shown: whole, entry: "host", works: "ppTTTTTx"},
 		{name: "intermediate kept", shown: chained, entry: "host", works: "ppTTxxxx"},
-		{name: "IP SAN", shown: signed("x", "127.0.0.1"), entry: "host", host: "127.0.0.1", works: "ppTTTTTx"},
+		{name: "IP SAN", shown: signed("x", "127.0.0.1"), entry: "host", host: "127.0.0.1", works: "ppTTTTTx", psql: byName},
 		{
 			name: "wildcard, SSH", shown: signed("x", "*.wild.test"), entry: "host", host: "db.wild.test", hidden: true,
 			works: "ppTTTTTx",
@@ -321,8 +326,11 @@ func (m *tlsTable) row(t *testing.T, number int, s *tlsServer) (string, int) {
 		}
 		replication := way(m.seen[name+"check"], logged[name+"checkreplication "]) +
 			way(m.seen[name+"read"], logged[name+"readreplication "])
-		want := string(s.works[j])
-		if got != strings.Repeat(want, 3) || replication != strings.Repeat(want, 2) {
+		want, psql := string(s.works[j]), string(s.works[j])
+		if s.psql != "" {
+			psql = string(s.psql[j])
+		}
+		if got != want+want+psql || replication != strings.Repeat(want, 2) {
 			t.Errorf("%s, %s: check, read and psql got %s, the replication connections of the first two %s, want %s",
 				s.name, mode, got, replication, want)
 		} else {

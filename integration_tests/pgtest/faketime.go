@@ -7,13 +7,19 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 )
 
-// Faketime gives the path of libfaketime's library, which gives a process that preloads it another clock. It is
-// installed where it is missing, by root with apt-get; the error says what to do otherwise.
+// Faketime gives the path of libfaketime's library, which gives a process that preloads it another clock: that of the
+// tree that the server's programs are in, which has a C library of its own, or the system's. It is installed where it is
+// missing, by root with apt-get; the error says what to do otherwise.
 func Faketime(ctx context.Context) (string, error) {
+	tree, _, _ := strings.Cut(os.Getenv("PGTEST_BINDIR"), "/usr/lib/postgresql/")
 	find := func() string {
-		for _, pattern := range []string{"/usr/lib/*/faketime/libfaketime.so.1", "/usr/lib*/faketime/libfaketime.so.1"} {
+		for _, pattern := range []string{
+			tree + "/usr/lib/*/faketime/libfaketime.so.1", "/usr/lib/*/faketime/libfaketime.so.1",
+			"/usr/lib*/faketime/libfaketime.so.1",
+		} {
 			if found, _ := filepath.Glob(pattern); len(found) > 0 {
 				return found[0]
 			}
