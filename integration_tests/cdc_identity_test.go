@@ -126,7 +126,8 @@ CREATE PUBLICATION pub FOR TABLE t; INSERT INTO t VALUES (1, 0), (2, 0)`)
 	}
 }
 
-// The identity may become another one between two changes.
+// The identity may become another one between two changes. What is not deleted by the stream's key, no destination can
+// find by it, of which a warning speaks.
 func TestIdentityChanges(t *testing.T) {
 	t.Parallel()
 	c := newCapture(t, `
@@ -136,6 +137,7 @@ ALTER TABLE t ALTER big SET STORAGE EXTERNAL;
 INSERT INTO t SELECT n, 'v' || n, n, repeat('x', 5000) FROM generate_series(1, 12) n`)
 	c.first()
 	c.catalog.selectColumns(t, "t", "id", "v", "w", "_ab_cdc_lsn", "_ab_cdc_deleted_at")
+	c.catalog.find(t, "t").DestinationSyncMode = "append"
 	c.exec(`DELETE FROM t WHERE id = 1; ALTER TABLE t REPLICA IDENTITY FULL; DELETE FROM t WHERE id = 2;
 		UPDATE t SET id = 20 WHERE id = 3; ALTER TABLE t REPLICA IDENTITY USING INDEX t_v; DELETE FROM t WHERE id = 4;
 		UPDATE t SET v = 'w5' WHERE id = 5; UPDATE t SET w = 0 WHERE id = 6; ALTER TABLE t REPLICA IDENTITY NOTHING;
@@ -146,6 +148,37 @@ INSERT INTO t SELECT n, 'v' || n, n, repeat('x', 5000) FROM generate_series(1, 1
 		`+ {"id":20,"v":"v3","w":3}`, `- {"v":"v4"}`, `- {"v":"v5"}`, `+ {"id":5,"v":"w5","w":5}`,
 		`+ {"id":6,"v":"v6","w":0}`, `+ {"id":30,"v":"n","w":1}`, `- {"id":7}`, `+ {"id":40,"v":"v7","w":7}`, `- {"id":8}`)
 	c.again(r)
+	const warning = "Stream public.t is keyed by id, but its replica identity is v"
+	if has(r.logs("WARN"), warning) {
+		t.Errorf("warnings %q of an identity that is the key", r.logs("WARN"))
+	}
+	c.exec("ALTER TABLE t REPLICA IDENTITY USING INDEX t_v")
+	if r = c.sync(); !has(r.logs("WARN"), warning, "REPLICA IDENTITY DEFAULT") {
+		t.Errorf("warnings %q, want %s", r.logs("WARN"), warning)
+	}
+}
+
+// A column of the key by which the destination tells rows apart is no more: whatever the method, the stream has an error
+// of its own, and the others go on.
+func TestKeyColumnIsGone(t *testing.T) {
+	t.Parallel()
+	c := newCapture(t, `
+CREATE TABLE good (id int PRIMARY KEY);
+CREATE TABLE t (a int, b int, v int, PRIMARY KEY (a, b));
+INSERT INTO t VALUES (1, 2, 0); INSERT INTO good VALUES (1)`)
+	c.first()
+	c.exec("UPDATE t SET v = 1; ALTER TABLE t RENAME b TO c; UPDATE t SET v = 2; INSERT INTO good VALUES (2)")
+	c.catalog.cursor(t, "t", "v").cursor(t, "good", "id")
+	for _, method := range []string{"CDC", "Standard", "Xmin"} {
+		in := input{config: c.settings, catalog: c.catalog, state: c.state}
+		if method != "CDC" {
+			in.config, in.state = c.config(map[string]any{"replication_method": map[string]any{"method": method}}), nil
+		}
+		r := run(t, "read", in)
+		r.failedIn("config_error", "public.t", `column "b"`, "Refresh the source's schema")
+		expectStatuses(t, r, "t", "STARTED INCOMPLETE")
+		expectStatuses(t, r, "good", "STARTED RUNNING COMPLETE")
+	}
 }
 
 // A table gets a replica identity where it lacks one and the user owns it; otherwise the stream has an error of its

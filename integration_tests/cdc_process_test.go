@@ -24,6 +24,7 @@ func TestBlockedOutput(t *testing.T) {
 		patience = "5s"
 	}
 	c := newCaptureOn(t, private(t, "wal_sender_timeout="+patience), "CREATE TABLE t (id int PRIMARY KEY, pad text)", nil)
+	c.settings["jdbc_url_params"] = "socketTimeout=1"
 	c.first()
 	// Far more than the pipe, the connector's buffers and the sockets hold.
 	const rows = 60_000
@@ -189,6 +190,11 @@ func testSmallTransactions(t *testing.T, c *capture) {
 	c.keepTally(count)
 	if count.records != transactions || len(count.states) < 3 || len(count.states) > 10 {
 		t.Errorf("%d records and %d states, want %d and one for about 10,000", count.records, len(count.states), transactions)
+	}
+	for _, s := range count.states {
+		if s.Stats.RecordCount > 10_000 {
+			t.Errorf("%v records before a state", s.Stats.RecordCount)
+		}
 	}
 	// From a state in the middle, just what it does not cover.
 	covered := 0

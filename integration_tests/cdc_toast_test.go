@@ -223,6 +223,7 @@ INSERT INTO t VALUES (1, 0, repeat('a', 5000), repeat('b', 5000));
 CREATE TABLE renamed_key (LIKE t INCLUDING ALL);
 INSERT INTO renamed_key SELECT * FROM t`)
 	c.first()
+	c.catalog.find(t, "renamed_key").DestinationSyncMode = "append"
 	c.exec("UPDATE t SET small = 1; ALTER TABLE t DROP a; UPDATE t SET small = 2")
 	c.exec(`UPDATE renamed_key SET small = 1; ALTER TABLE renamed_key RENAME id TO identity;
 		UPDATE renamed_key SET small = 2`)

@@ -32,7 +32,7 @@ func startLine(t *testing.T, dir string, in input, line ...string) *process {
 	if p.cmd.Dir = dir; dir == "" {
 		p.cmd.Dir = files
 	}
-	p.cmd.Env = append([]string{"GORACE=atexit_sleep_ms=0"}, in.env...)
+	p.cmd.Env = environment(in.env...)
 	p.cmd.Stderr = &p.stderr
 	pipe, err := p.cmd.StdoutPipe()
 	if err != nil {
@@ -245,6 +245,7 @@ func TestSurroundings(t *testing.T) {
 	in.env = []string{
 		"HOME=/nonexistent", "TZ=Nowhere/Nothing", "LANG=xx_YY.ISO-8859-1", "LC_ALL=tr_TR", "PATH=", "TMPDIR=/nonexistent",
 		"DEPLOYMENT_MODE=CLOUD", "WORKER_ENVIRONMENT=kubernetes", "GODEBUG=", "=odd", "no equals sign",
+		"DATA_CHANNEL_MEDIUM=SOCKET", "DATA_CHANNEL_FORMAT=PROTOBUF", "DATA_CHANNEL_SOCKET_PATHS=/nonexistent/1.sock",
 	}
 	for _, dir := range []string{"/", empty, "/proc"} {
 		for _, command := range []string{"spec", "check", "discover", "read"} {

@@ -344,6 +344,9 @@ func testNoCursorField(t *testing.T, db *database) {
 		if n := len(r.records("pointless")); n != 1 {
 			t.Errorf("%d records of pointless, want 1", n)
 		}
+		if n := len(r.states()); n != 3 {
+			t.Errorf("%d states, want one for each stream", n)
+		}
 		for _, stream := range []string{"public.t", "public.seen", "public.pointless"} {
 			if !has(r.logs("WARN"), stream, "no cursor field", "every row") {
 				t.Errorf("warnings %q do not speak of %s", r.logs("WARN"), stream)

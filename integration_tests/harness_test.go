@@ -136,10 +136,18 @@ func start(t *testing.T, command string, in input) *process {
 	return startAs(t, command, in, func(ctx context.Context, dir string) *exec.Cmd {
 		line := append(append(slices.Clone(in.wrap), connector, command), in.arguments(t, dir)...)
 		cmd := exec.CommandContext(ctx, line[0], line[1:]...)
-		// A binary with the race detector would wait a second at its end for races that are still to come.
-		cmd.Env = append([]string{"GORACE=atexit_sleep_ms=0", "LOG_LEVEL=DEBUG"}, in.env...)
+		cmd.Env = append(environment("LOG_LEVEL=DEBUG"), in.env...)
 		return cmd
 	})
+}
+
+// environment is just these variables, and what the race detector has to be told: it would wait a second at the end for
+// races that are still to come.
+func environment(variables ...string) []string {
+	if raced {
+		variables = append(variables, "GORACE=atexit_sleep_ms=0")
+	}
+	return append([]string{}, variables...) // not nil, which would mean that of this process
 }
 
 // startAs starts what is the connector to the test, in a directory of its own.

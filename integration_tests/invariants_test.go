@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"testing"
 )
 
 // checkInvariants holds a whole run against what platforms and destinations rely on, whatever the test is about.
@@ -15,6 +16,11 @@ func (r *result) checkInvariants(p *process) {
 	r.t.Helper()
 	r.checkOutcome(p)
 	r.checkSecrets(p.in.config)
+	for _, m := range r.messages {
+		if m.Catalog != nil {
+			r.checkCatalog(m.Catalog, method(r.t, p.in.config) == "CDC")
+		}
+	}
 	if p.command != "read" {
 		return
 	}
@@ -22,15 +28,15 @@ func (r *result) checkInvariants(p *process) {
 	if json.Unmarshal(text(r.t, p.in.catalog), &configured) != nil {
 		return // the test gave a catalog that is none
 	}
-	l := newLedger(r, &configured)
+	l := newLedger(r, p.in.config, &configured)
 	for _, m := range r.messages {
 		switch {
 		case m.Record != nil:
 			l.record(m.Record)
 		case m.State != nil:
 			l.state(m.State)
-		case m.Trace != nil && m.Trace.Status != nil:
-			l.status(m.Trace.Status.Stream, m.Trace.Status.Status)
+		case m.Trace != nil:
+			l.trace(m.Trace)
 		}
 	}
 	if !p.disturbed {
@@ -38,23 +44,28 @@ func (r *result) checkInvariants(p *process) {
 	}
 }
 
-// checkOutcome: exit code 0 if and only if there is no TRACE ERROR, which comes once; one answer to spec, check,
-// discover.
+// answers are the types of the messages that commands write, beside LOG and the TRACE ERROR of one that fails.
+var answers = map[string][]string{
+	"spec": {"SPEC"}, "check": {"CONNECTION_STATUS"}, "discover": {"CATALOG"}, "read": {"RECORD", "STATE", "TRACE"},
+}
+
+// checkOutcome: exit code 0 if and only if there is no TRACE ERROR, which comes once and says when; one answer to spec,
+// check, discover, or none if they fail, and nothing else.
 func (r *result) checkOutcome(p *process) {
 	r.t.Helper()
-	errors, answers := 0, 0
-	answer := map[string]string{"spec": "SPEC", "check": "CONNECTION_STATUS", "discover": "CATALOG"}[p.command]
+	errors, answered := 0, 0
 	for _, m := range r.messages {
-		switch {
-		case m.Trace != nil && m.Trace.Error != nil:
+		failure := m.Trace != nil && m.Trace.Error != nil
+		if failure {
 			errors++
-			if p.in.catalog != nil && m.Trace.EmittedAt < float64(r.begun.UnixMilli()) {
-				r.t.Errorf("the TRACE ERROR's emitted_at %.0f is before the start of the run", m.Trace.EmittedAt)
-			}
-		case m.Type == answer:
-			answers++
-		case slices.Contains([]string{"SPEC", "CONNECTION_STATUS", "CATALOG"}, m.Type),
-			p.command != "read" && (m.Type == "RECORD" || m.Type == "STATE"):
+		}
+		if m.Trace != nil && !r.during(int64(m.Trace.EmittedAt)) {
+			r.t.Errorf("a TRACE's emitted_at %.0f is outside the run", m.Trace.EmittedAt)
+		}
+		switch {
+		case slices.Contains(answers[p.command], m.Type):
+			answered++
+		case m.Type != "LOG" && !failure:
 			r.t.Errorf("%s wrote a %s message", p.command, m.Type)
 		}
 	}
@@ -71,10 +82,49 @@ func (r *result) checkOutcome(p *process) {
 		r.t.Errorf("exit code 0 with a TRACE ERROR: %s", r.traceText())
 	case r.exit != 0 && errors != 1:
 		r.t.Errorf("exit code %d with %d TRACE ERRORs, want 1; stderr: %s", r.exit, errors, r.stderr)
-	case r.exit == 0 && answer != "" && answers != 1:
-		r.t.Errorf("%s wrote %d %s messages, want 1", p.command, answers, answer)
+	case p.command != "read" && answers[p.command] != nil && answered != 1-errors:
+		r.t.Errorf("%s wrote %d %v messages and %d TRACE ERRORs", p.command, answered, answers[p.command], errors)
 	}
 }
+
+// checkCatalog holds what discover offers against what a schema of it does not say: no stream comes twice, keys and
+// cursors are columns, and in CDC the cursor is the log's position.
+func (r *result) checkCatalog(c *catalog, log bool) {
+	r.t.Helper()
+	seen := map[streamName]bool{}
+	for _, s := range c.Streams {
+		if seen[s.name()] {
+			r.t.Errorf("stream %s comes twice", s.name())
+		}
+		seen[s.name()] = true
+		paths := slices.Clone(s.PrimaryKey)
+		if len(s.DefaultCursor) > 0 {
+			paths = append(paths, s.DefaultCursor)
+		}
+		for _, path := range paths {
+			if len(path) != 1 || s.JSONSchema.Properties[path[0]] == nil {
+				r.t.Errorf("stream %s: key or cursor %q is no column of its schema", s.name(), path)
+			}
+		}
+		own := s.OwnCursor && slices.Equal(s.DefaultCursor, []string{"_ab_cdc_lsn"})
+		if log && slices.Contains(s.SyncModes, "incremental") && !own {
+			r.t.Errorf("stream %s: source_defined_cursor %t, default_cursor_field %q", s.name(), s.OwnCursor, s.DefaultCursor)
+		}
+	}
+}
+
+// method is the replication method of a configuration; nil if it has none, or is none.
+func method(t *testing.T, config any) any {
+	t.Helper()
+	var fields any
+	if json.Unmarshal(text(t, config), &fields) != nil {
+		return nil
+	}
+	return at(fields, "replication_method", "method")
+}
+
+// during reports whether a time in milliseconds is one of the run.
+func (r *result) during(at int64) bool { return at >= r.begun.UnixMilli() && at <= r.ended.UnixMilli() }
 
 // secretFields are the settings that no output may show.
 var secretFields = []string{

@@ -10,6 +10,7 @@ type ledger struct {
 	kind     string // of the states: STREAM or GLOBAL
 	total    int    // records since the last GLOBAL state
 	previous *state // the last GLOBAL state
+	failed   bool   // the TRACE ERROR was seen
 	reported int
 }
 
@@ -26,19 +27,28 @@ func (l *ledger) report(format string, args ...any) {
 type account struct {
 	mode       string
 	properties map[string]property
-	status     string // the last one
-	running    bool   // RUNNING was seen
-	uncovered  int    // records since the last state
+	key        []string // the columns by which a destination tells the rows apart; none if it does not
+	status     string   // the last one
+	running    bool     // RUNNING was seen
+	uncovered  int      // records since the last state
 	states     int
 	previous   *state // the last STREAM state
 }
 
-func newLedger(r *result, configured *configuredCatalog) *ledger {
-	l := &ledger{r: r, streams: map[streamName]*account{}}
+func newLedger(r *result, config any, configured *configuredCatalog) *ledger {
+	l := &ledger{r: r, streams: map[streamName]*account{}, kind: "STREAM"}
+	if method(r.t, config) == "CDC" {
+		l.kind = "GLOBAL"
+	}
 	for _, s := range configured.Streams {
-		name := s.Stream.name()
-		l.streams[name] = &account{mode: s.SyncMode, properties: properties(r.t, s.Stream.JSONSchema.Properties)}
-		l.order = append(l.order, name)
+		a := &account{mode: s.SyncMode, properties: properties(r.t, s.Stream.JSONSchema.Properties)}
+		for _, column := range s.PrimaryKey {
+			if _, selected := a.properties[column[0]]; selected && s.DestinationSyncMode == "append_dedup" {
+				a.key = append(a.key, column[0])
+			}
+		}
+		l.streams[s.Stream.name()] = a
+		l.order = append(l.order, s.Stream.name())
 	}
 	return l
 }
@@ -53,10 +63,19 @@ func (l *ledger) account(name streamName, what string) *account {
 	return a
 }
 
+// beforeError reports what comes behind the TRACE ERROR, which is the last word of a read.
+func (l *ledger) beforeError(what string) {
+	l.r.t.Helper()
+	if l.failed {
+		l.report("a %s after the TRACE ERROR", what)
+	}
+}
+
 func (a *account) ended() bool { return a.status == "COMPLETE" || a.status == "INCOMPLETE" }
 
 func (l *ledger) record(rec *record) {
 	l.r.t.Helper()
+	l.beforeError("record")
 	a := l.account(rec.name(), "record")
 	if a == nil {
 		return
@@ -64,8 +83,15 @@ func (l *ledger) record(rec *record) {
 	if a.status != "RUNNING" {
 		l.report("a record of %s while its status is %q", rec.name(), a.status)
 	}
-	if at := rec.EmittedAt; at < l.r.begun.UnixMilli() || at > l.r.ended.UnixMilli() {
-		l.report("a record of %s was emitted at %d, outside the run", rec.name(), at)
+	if !l.r.during(rec.EmittedAt) {
+		l.report("a record of %s was emitted at %d, outside the run", rec.name(), rec.EmittedAt)
+	}
+	keyed := len(a.key) == 0
+	for _, column := range a.key {
+		keyed = keyed || rec.Data[column] != nil && string(rec.Data[column]) != "null"
+	}
+	if !keyed {
+		l.report("a record of %s without a value in any column of its key %q", rec.name(), a.key)
 	}
 	for field, value := range rec.Data {
 		property, selected := a.properties[field]
@@ -87,10 +113,10 @@ func (l *ledger) record(rec *record) {
 
 func (l *ledger) state(s *state) {
 	l.r.t.Helper()
-	if l.kind != "" && l.kind != s.Type {
-		l.report("a %s state after a %s state", s.Type, l.kind)
+	l.beforeError("state")
+	if s.Type != l.kind {
+		l.report("a %s state where the method writes %s states", s.Type, l.kind)
 	}
-	l.kind = s.Type
 	if s.Global != nil {
 		l.global(s)
 		return
@@ -118,16 +144,23 @@ func (l *ledger) global(s *state) {
 	if int(s.Stats.RecordCount) != l.total {
 		l.report("state %s counts %v records, but %d came", s.text, s.Stats.RecordCount, l.total)
 	}
-	if l.total > 0 && l.previous != nil && sameContent(s, l.previous) {
-		l.report("the same state before and after %d records: %s", l.total, s.text)
+	if l.previous != nil && sameContent(s, l.previous) {
+		l.report("the same state twice, with %d records between: %s", l.total, s.text)
 	}
 	l.total, l.previous = 0, s
+	listed := map[streamName]bool{}
 	for _, inner := range s.Global.Streams {
-		l.account(inner.Descriptor, "state")
+		if l.account(inner.Descriptor, "state"); listed[inner.Descriptor] {
+			l.report("state %s lists %s twice", s.text, inner.Descriptor)
+		}
+		listed[inner.Descriptor] = true
 	}
 	for name, a := range l.streams {
 		a.uncovered = 0
 		a.states++
+		if a.mode == "incremental" && !listed[name] {
+			l.report("state %s lacks %s", s.text, name)
+		}
 		if a.mode == "incremental" && a.status == "COMPLETE" {
 			l.report("a GLOBAL state after %s was COMPLETE", name)
 		}
@@ -146,8 +179,31 @@ func sameContent(a, b *state) bool {
 	return true
 }
 
+// trace takes in everything of TRACE messages but where they stand among the others.
+func (l *ledger) trace(t *trace) {
+	l.r.t.Helper()
+	switch {
+	case t.Status != nil:
+		l.status(t.Status.Stream, t.Status.Status)
+	case t.Estimate != nil:
+		name := streamName{t.Estimate.Name, t.Estimate.Namespace}
+		if l.account(name, "estimate"); t.Estimate.Type != "STREAM" {
+			l.report("an estimate of %s is of type %s", name, t.Estimate.Type)
+		}
+	case t.Error != nil:
+		l.failed = true
+		if t.Error.Stream == nil {
+			return
+		}
+		if a := l.streams[*t.Error.Stream]; a != nil && a.status != "" && a.status != "INCOMPLETE" {
+			l.report("the TRACE ERROR is about %s, whose status is %s", t.Error.Stream, a.status)
+		}
+	}
+}
+
 func (l *ledger) status(name streamName, status string) {
 	l.r.t.Helper()
+	l.beforeError("status")
 	a := l.account(name, "status")
 	if a == nil {
 		return
@@ -176,8 +232,12 @@ func (l *ledger) status(name streamName, status string) {
 // close checks what has to be so at the end of a run that nobody disturbed.
 func (l *ledger) close() {
 	l.r.t.Helper()
+	whole := 0
 	for _, name := range l.order {
 		a := l.streams[name]
+		if a.status == "COMPLETE" {
+			whole++
+		}
 		switch {
 		case a.status != "" && !a.ended():
 			l.report("%s ended with status %s", name, a.status)
@@ -193,6 +253,9 @@ func (l *ledger) close() {
 		if l.previous != nil && a.mode == "incremental" && !l.inLastState(name) {
 			l.report("exit code 0, but the last GLOBAL state lacks %s", name)
 		}
+	}
+	if l.r.exit != 0 && whole > 0 && whole == len(l.order) {
+		l.report("exit code %d, but every stream is COMPLETE", l.r.exit)
 	}
 }
 

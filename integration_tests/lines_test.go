@@ -69,6 +69,40 @@ func TestBytesThatAreNoText(t *testing.T) {
 	}
 }
 
+// Rows of a megabyte, which no buffer holds, come whole from several connections at once.
+func TestParallelRowsOfAMegabyte(t *testing.T) {
+	t.Parallel()
+	db := newDB(t)
+	tables := []string{"a", "b", "c"}
+	for _, table := range tables {
+		db.exec(fmt.Sprintf("CREATE TABLE %s (id int, v text); INSERT INTO %[1]s SELECT g, repeat('%[1]s', 1000000) "+
+			"FROM generate_series(1, 8) AS g", table))
+	}
+	config := db.config(map[string]any{"max_db_connections": len(tables)})
+	in := input{config: config, catalog: discover(t, config).configure("full_refresh"), pipe: smallPipe}
+	r := run(t, "read", in).ok()
+	turns := 0 // how often a record is not of the stream of the one before
+	for i, m := range r.messages[1:] {
+		if before := r.messages[i]; m.Record != nil && before.Record != nil && m.Record.Stream != before.Record.Stream {
+			turns++
+		}
+	}
+	if turns == 0 {
+		t.Error("the tables were read one after the other")
+	}
+	for _, table := range tables {
+		whole := `"` + strings.Repeat(table, 1_000_000) + `"`
+		if n := len(r.records(table)); n != 8 {
+			t.Errorf("%s: %d records, want 8", table, n)
+		}
+		for _, v := range r.values(table, "v") {
+			if v != whole {
+				t.Errorf("%s: a value of %d characters: %s", table, len(v), shortened([]byte(v)))
+			}
+		}
+	}
+}
+
 // nasty is every character that some reader of lines or of JSON trips over, but NUL, which PostgreSQL does not store.
 func nasty() string {
 	text := `"\/'</script>{"type":"STATE"}` + "\x7f\u0085\u00a0\u2028\u2029\ufeff\ufffe\U0010ffff\U0001f600e\u0301\u202e"

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"github.com/xeipuuv/gojsonschema"
@@ -142,8 +143,15 @@ func parse(line []byte) (message, error) {
 	if m.State != nil {
 		m.State.text = m.raw["state"]
 	}
+	if m.Record != nil && len(line) >= longest && len(utf16.Encode([]rune(string(line)))) >= longest {
+		return message{}, fmt.Errorf("a record of %d characters or more", longest)
+	}
 	return m, nil
 }
+
+// longest is the length of a line, in the characters of Java and JavaScript, from which on platforms take a record for
+// too large.
+const longest = 20_000_000
 
 // strictJSON reads a line that has to be one JSON document in valid UTF-8, without a key that comes twice in an object,
 // without control characters, and without what Python's str.splitlines (by which two of the protocol's harnesses cut

@@ -58,6 +58,16 @@ func (r *result) expectExit(code int) *result {
 	return r
 }
 
+// stop sends a signal as who stops a container does: a process that has not ended ten seconds later is killed.
+func (p *process) stop(sig syscall.Signal) {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(sig); err != nil {
+		p.t.Fatal(err)
+	}
+	kill := time.AfterFunc(10*time.Second, func() { _ = p.cmd.Process.Kill() }) // it may have ended
+	p.t.Cleanup(func() { kill.Stop() })
+}
+
 // A signal in the middle of a read ends it in good order: all invariants of a failed run hold, the last line is whole,
 // and every state covers only what was written.
 func TestSignalDuringRead(t *testing.T) {
@@ -70,9 +80,7 @@ func TestSignalDuringRead(t *testing.T) {
 				in := large(db, connections)
 				p := start(t, "read", in)
 				p.until(func(m message) bool { return m.State != nil })
-				if err := p.cmd.Process.Signal(sig); err != nil {
-					t.Fatal(err)
-				}
+				p.stop(sig)
 				r := p.wait().expectExit(code)
 				r.failed("transient_error")
 				expectStatuses(t, r, "t", "STARTED RUNNING INCOMPLETE")
@@ -117,8 +125,9 @@ func TestSignalWhileOutputIsBlocked(t *testing.T) {
 			p := start(t, "read", in)
 			p.until(func(m message) bool { return m.Record != nil })
 			db.stalled("0s")
+			p.disturbed = true
 			for _, sig := range signals {
-				p.signal(sig)
+				p.stop(sig)
 			}
 			p.awaitEnd()
 			r := p.wait().expectExit(128 + int(signals[0]))
@@ -153,9 +162,7 @@ func TestSignalWhileServerIsBusy(t *testing.T) {
 	t.Parallel()
 	db := newDB(t)
 	p := busy(db)
-	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
+	p.stop(syscall.SIGTERM)
 	p.wait().expectExit(143).failed("transient_error")
 	db.expectGone()
 }
@@ -249,9 +256,7 @@ func TestSignalWhileConnecting(t *testing.T) {
 			case <-p.ctx.Done():
 				t.Fatalf("%s, %s: no connection was made", what, command)
 			}
-			if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-				t.Fatal(err)
-			}
+			p.stop(syscall.SIGTERM)
 			p.wait().expectExit(143).failed("transient_error")
 		}
 	}
@@ -288,7 +293,7 @@ func TestOutputClosedFromTheStart(t *testing.T) {
 }
 
 // A platform whose destination is slow does not read for a while. Time limits that the database sets for its sessions
-// do not count meanwhile.
+// do not count meanwhile, and neither does that of the network.
 func TestOutputBlockedForAWhile(t *testing.T) {
 	t.Parallel()
 	for _, connections := range []int{1, 3} {
@@ -305,6 +310,7 @@ func TestOutputBlockedForAWhile(t *testing.T) {
 					db.exec("ALTER DATABASE " + quoted(db.Name) + " SET " + setting)
 				}
 			}
+			in.config.(map[string]any)["jdbc_url_params"] = "socketTimeout=1"
 			p := start(t, "read", in)
 			p.until(func(m message) bool { return m.Record != nil })
 			db.stalled("1500ms")

@@ -68,8 +68,17 @@ func TestRefreshIsOneSnapshot(t *testing.T) {
 	}
 }
 
+// emitted are the emitted_at of a stream's records, in order.
+func (r *result) emitted(stream string) []int64 {
+	var found []int64
+	for _, rec := range r.records(stream) {
+		found = append(found, rec.EmittedAt)
+	}
+	return found
+}
+
 // Two reads bring the same rows, however many connections they use; each record has an emitted_at within its own read,
-// which the harness sees to (ledger.record).
+// which the harness sees to (ledger.record), and after all of the read before.
 func TestRefreshTwiceIsTheSame(t *testing.T) {
 	t.Parallel()
 	db := newDB(t)
@@ -85,6 +94,9 @@ CREATE VIEW seen AS SELECT * FROM t WHERE id < 100;`)
 			t.Errorf("%s: %d records, want %d", stream, n, rows)
 		}
 		four.expectRows(stream, one.rows(stream))
+		if first, then := slices.Max(one.emitted(stream)), slices.Min(four.emitted(stream)); then <= first {
+			t.Errorf("%s: emitted_at %d in the second read, %d in the first", stream, then, first)
+		}
 	}
 }
 

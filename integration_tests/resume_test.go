@@ -109,6 +109,9 @@ func resumeFromEveryState(t *testing.T, db *database, connections int) {
 		t.Fatalf("%d states: the table was not read by ranges", len(states))
 	}
 	for i, s := range states[:len(states)-1] {
+		if s.Stats.RecordCount > float64(1024*connections) { // a range of 8 MiB, and what other connections have of theirs
+			t.Errorf("%v records before a state", s.Stats.RecordCount)
+		}
 		left := db.rows("(SELECT id, version FROM t WHERE NOT " + s.done(t) + ")")
 		if len(left) == 0 || len(left) == len(all) {
 			t.Errorf("state %s is in the middle, but %d of %d rows are left", s.text, len(left), len(all))

@@ -36,6 +36,20 @@ func (s *stream) expectShape(t *testing.T, want shape) {
 	}
 }
 
+// expectResumable reports other streams (names separated by blanks) than those of which a full refresh can go on.
+func (c *catalog) expectResumable(t *testing.T, want string) {
+	t.Helper()
+	var names []string
+	for _, s := range c.Streams {
+		if s.Resumable {
+			names = append(names, s.Name)
+		}
+	}
+	if got := strings.Join(names, " "); got != want {
+		t.Errorf("is_resumable: %s, want %s", got, want)
+	}
+}
+
 // Read incrementally is what has a column that can be a cursor.
 func TestDiscoverStandard(t *testing.T) {
 	t.Parallel()
@@ -62,6 +76,7 @@ CREATE TABLE parted (id int PRIMARY KEY) PARTITION BY HASH (id);`)
 	} {
 		c.find(t, name).expectShape(t, want)
 	}
+	c.expectResumable(t, "kept keyed no_columns no_order text_only")
 	if n := c.find(t, "no_columns").JSONSchema.Properties; n == nil || len(n) != 0 {
 		t.Errorf("a table without columns has properties %v, want an empty object", n)
 	}
@@ -98,6 +113,7 @@ CREATE TABLE parted (id int PRIMARY KEY) PARTITION BY HASH (id);`)
 	for name, shape := range want {
 		c.find(t, name).expectShape(t, shape)
 	}
+	c.expectResumable(t, "kept keyed no_key")
 }
 
 // Read incrementally is what the publication has and the log can tell the rows of; the cursor is the connector's own.
@@ -141,6 +157,7 @@ CREATE PUBLICATION pub FOR TABLE keyed, no_key, whole, by_index, by_leaf;`)
 			}
 		}
 	}
+	c.expectResumable(t, "by_index by_leaf_1 keyed no_key outside unlogged whole")
 	db.exec("ALTER PUBLICATION pub SET (publish_via_partition_root = true)")
 	c = discoverCDC(t, db)
 	c.find(t, "by_leaf").expectShape(t, shape{both, true, lsn, "id"})

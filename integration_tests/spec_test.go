@@ -11,7 +11,7 @@ import (
 // spec needs nothing: no environment, no file, no network.
 func TestSpec(t *testing.T) {
 	t.Parallel()
-	r := run(t, "spec", input{}).ok()
+	r := startLine(t, "", input{}, "spec").wait().ok()
 	var schema struct {
 		Type       string                     `json:"type"`
 		Properties map[string]json.RawMessage `json:"properties"`

@@ -9,6 +9,9 @@ const (
 	Incremental SyncMode = "incremental"
 )
 
+// AppendDedup is the mode of a destination that keeps one row for each value of the primary key.
+const AppendDedup = "append_dedup"
+
 // A StreamDescriptor names a stream: for PostgreSQL the table and, as namespace, its schema. It is comparable and
 // written the same in every message.
 type StreamDescriptor struct {
@@ -61,10 +64,11 @@ type ConfiguredCatalog struct {
 // A ConfiguredStream is one stream to read. Stream.JSONSchema.Properties holds the selected columns, which may be
 // fewer than the table has. Fields of the protocol that only a destination needs are left out.
 type ConfiguredStream struct {
-	Stream       Stream     `json:"stream"`
-	SyncMode     SyncMode   `json:"sync_mode"`
-	CursorField  []string   `json:"cursor_field"`
-	PrimaryKey   [][]string `json:"primary_key"`
-	SyncID       *int64     `json:"sync_id"`
-	GenerationID *int64     `json:"generation_id"`
+	Stream              Stream     `json:"stream"`
+	SyncMode            SyncMode   `json:"sync_mode"`
+	DestinationSyncMode string     `json:"destination_sync_mode"` // only AppendDedup matters to a source
+	CursorField         []string   `json:"cursor_field"`
+	PrimaryKey          [][]string `json:"primary_key"`
+	SyncID              *int64     `json:"sync_id"`
+	GenerationID        *int64     `json:"generation_id"`
 }

@@ -11,8 +11,13 @@ import (
 )
 
 // leave keeps the states of streams that cannot be read now. The log is kept for them, so that they lose nothing of
-// what it has; what it does not have is lost to them, and said to be.
+// what it has; what it does not have is lost to them, and said to be. Of those that were never read the state says so.
 func (f *following) leave(ctx context.Context) error {
+	for _, d := range f.unread {
+		if f.from.Find(d) == nil {
+			f.ledger.Keep(d, nil)
+		}
+	}
 	if f.from.Log == nil {
 		return nil
 	}

@@ -86,6 +86,9 @@ func Build(
 		broken := p.method(s, w, c)
 		s.selectColumns(w.Stream.JSONSchema.Properties, c)
 		if broken == nil {
+			broken = s.keyed(w)
+		}
+		if broken == nil {
 			broken = p.resume(s, from.Find(d))
 		}
 		if broken != nil {
@@ -251,6 +254,24 @@ func keyOf(w *protocol.ConfiguredStream) []string {
 		names = append(names, strings.Join(path, "."))
 	}
 	return names
+}
+
+// keyed says which column a destination tells rows apart by that records do not have: platforms end the whole sync at
+// the first record without a key, and with a part of it rows would be taken for each other.
+func (s *Stream) keyed(w *protocol.ConfiguredStream) *protocol.Error {
+	if w.SyncMode != protocol.Incremental || w.DestinationSyncMode != protocol.AppendDedup {
+		return nil
+	}
+	for _, name := range s.Key {
+		if s.Table.Column(name) == nil && !slices.Contains(s.Meta, name) {
+			return &protocol.Error{
+				Message: fmt.Sprintf("The primary key of stream %s has the column %q, which the table does not have, or which "+
+					"may not be read: the destination could not tell its rows apart.", s.Descriptor, name),
+				Hint: "Refresh the source's schema, and reset the stream if its rows have another key now.",
+			}
+		}
+	}
+	return nil
 }
 
 // deletable warns if the log says of a deleted row other columns than those that the stream is keyed by: then the

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -20,6 +21,8 @@ type Ledger struct {
 	made    time.Time // the last state of all streams
 	behind  *Log      // from where on the log is needed for streams of left; nil: nothing was left behind
 	left    map[protocol.StreamDescriptor]bool
+	last    *protocol.GlobalState // the last state of all streams that said something new
+	same    int64                 // how many have said the same since
 }
 
 // A state of so many streams is not made each time that one of them has come a piece further, but once in a while: the
@@ -121,8 +124,11 @@ type sharedShape struct {
 	Ahead    int64  `json:"records_ahead,omitempty"`
 	SentTo   string `json:"sent_to,omitempty"`
 	SentXID  uint32 `json:"sent_xid,omitempty"`
+	Same     int64  `json:"unchanged,omitempty"`
 }
 
+// global makes the state of all streams. While there is nothing new to say, states number themselves: no two in a row
+// are the same.
 func (l *Ledger) global() *protocol.State {
 	l.made = time.Now()
 	log := l.shared()
@@ -133,16 +139,32 @@ func (l *Ledger) global() *protocol.State {
 	if sent := log.Sent; sent.To > 0 {
 		sh.SentTo, sh.SentXID = sent.To.String(), sent.XID
 	}
-	text, err := json.Marshal(sh)
-	if err != nil {
-		panic(err) // a struct of strings and numbers
-	}
-	g := &protocol.GlobalState{Shared: text, Streams: []protocol.StreamState{}}
+	g := &protocol.GlobalState{Shared: sh.text(), Streams: []protocol.StreamState{}}
 	for d := range l.streams {
 		g.Streams = append(g.Streams, protocol.StreamState{Descriptor: d, State: marshal(d, l.own(d))})
 	}
 	slices.SortFunc(g.Streams, func(a, b protocol.StreamState) int {
 		return strings.Compare(a.Descriptor.String(), b.Descriptor.String())
 	})
+	if l.last != nil && bytes.Equal(g.Shared, l.last.Shared) && slices.EqualFunc(g.Streams, l.last.Streams, equal) {
+		l.same++
+		sh.Same = l.same
+		return &protocol.State{
+			Type: protocol.TypeGlobal, Global: &protocol.GlobalState{Shared: sh.text(), Streams: g.Streams},
+		}
+	}
+	l.last, l.same = g, 0
 	return &protocol.State{Type: protocol.TypeGlobal, Global: g}
+}
+
+func equal(a, b protocol.StreamState) bool {
+	return a.Descriptor == b.Descriptor && bytes.Equal(a.State, b.State)
+}
+
+func (sh *sharedShape) text() json.RawMessage {
+	text, err := json.Marshal(sh)
+	if err != nil {
+		panic(err) // a struct of strings and numbers
+	}
+	return text
 }

@@ -141,6 +141,29 @@ func TestLedgerOfStreamStates(t *testing.T) {
 	}
 }
 
+// While there is nothing new no two GLOBAL states in a row are the same, and each is read as the first of them.
+func TestLedgerWithNothingNew(t *testing.T) {
+	l := NewLedger(&Log{LSN: 16}, map[protocol.StreamDescriptor]Stream{orders: nil})
+	for i, want := range []string{"", `"unchanged":1`, `"unchanged":2`} {
+		global := l.Log(Log{LSN: 16})
+		shared := string(global.Global.Shared)
+		if !strings.Contains(shared, want) || want == "" && strings.Contains(shared, "unchanged") {
+			t.Errorf("state %d: shared state %s, want %s", i, shared, want)
+		}
+		set, err := Parse([]protocol.State{*global}, true, "shop")
+		if err != nil || *set.Log != (Log{LSN: 16}) || set.Find(orders) != nil {
+			t.Errorf("state %d: %+v, %v, %v", i, set.Log, set.Find(orders), err)
+		}
+	}
+	for _, news := range []*protocol.State{
+		l.Log(Log{LSN: 32}), l.Stream(orders, &Follow{From: 8}), l.Stream(orders, &Follow{From: 16}),
+	} {
+		if strings.Contains(string(news.Global.Shared), "unchanged") {
+			t.Errorf("shared state %s", news.Global.Shared)
+		}
+	}
+}
+
 // A GLOBAL state has every stream, in order of their names, whoever changes one.
 func TestLedgerOfGlobalStates(t *testing.T) {
 	other := protocol.StreamDescriptor{Name: "a", Namespace: "public"}
