@@ -2,7 +2,11 @@
 ARG GO_IMAGE=golang:1.26-alpine
 ARG BASE_IMAGE=alpine:3.22
 
-FROM ${GO_IMAGE} AS build
+FROM ${BASE_IMAGE} AS base
+
+# Whatever the image is for, this stage runs as this machine does, and nothing runs in the others: no machine is emulated.
+# Docker without BuildKit does not know the platform of the build, and takes its own.
+FROM --platform=${BUILDPLATFORM:-linux} ${GO_IMAGE} AS build
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
@@ -11,20 +15,24 @@ COPY protocol protocol
 COPY source source
 # A test keeps it equal to dockerImageTag in metadata.yaml.
 ARG VERSION=0.1.0
-RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false \
-    -ldflags "-s -w -X source-postgres/protocol.Version=${VERSION}" -o /out/source-postgres .
+ARG TARGETOS
+ARG TARGETARCH
+RUN CGO_ENABLED=0 GOOS=${TARGETOS} GOARCH=${TARGETARCH} go build -trimpath -buildvcs=false \
+    -ldflags "-s -w -X source-postgres/protocol.Version=${VERSION}" -o /airbyte/source-postgres .
+# The platform runs the image as 1000:1000. Written without adduser, which not every base has.
+COPY --from=base /etc/passwd /etc/group /accounts/
+RUN echo 'airbyte:x:1000:1000:airbyte:/airbyte:/bin/sh' >> /accounts/passwd \
+    && echo 'airbyte:x:1000:' >> /accounts/group
 
-FROM ${BASE_IMAGE}
-# The platform runs the image as 1000:1000, and replaces the entrypoint by sh -c 'eval "$AIRBYTE_ENTRYPOINT ..."': hence
-# the shell, and the absolute path in both. Written without adduser, which not every base has.
-RUN echo 'airbyte:x:1000:1000:airbyte:/airbyte:/bin/sh' >> /etc/passwd \
-    && echo 'airbyte:x:1000:' >> /etc/group \
-    && mkdir -p /airbyte && chown 1000:1000 /airbyte
+FROM base
+COPY --from=build /accounts/ /etc/
 # For ssl_mode verify-ca and verify-full without a certificate of the user's own.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
-COPY --from=build /out/source-postgres /airbyte/source-postgres
+COPY --from=build --chown=1000:1000 /airbyte/ /airbyte/
 WORKDIR /airbyte
 USER airbyte
+# The platform replaces the entrypoint by sh -c 'eval "$AIRBYTE_ENTRYPOINT ..."': hence the shell, and the absolute path
+# in both.
 ENV AIRBYTE_ENTRYPOINT="/airbyte/source-postgres"
 ENTRYPOINT ["/airbyte/source-postgres"]
 ARG VERSION=0.1.0

@@ -7,9 +7,12 @@ STAMP      := -X source-postgres/protocol.Version=$(VERSION)
 REPORT     := go run ./.ci/testreport
 LINTER     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 LINTER_VERSION := v2.15.0
+ACTIONLINT := github.com/rhysd/actionlint/cmd/actionlint
+ACTIONLINT_VERSION := v1.7.12
+SCRIPTS     = $(shell grep -lsE '^\#!/bin/(ba)?sh' .ci/* integration_tests/launcher/*) .ci/engine
 
 .PHONY: help build test test-integration race lint bench bench-quick demo form-test chaos chaos-mutants image image-test
-.PHONY: readme-test conformance versions vulncheck reproducible ci
+.PHONY: readme-test conformance versions vulncheck reproducible release ci
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -27,13 +30,21 @@ race: ## the same tests under the race detector: of unit tests the tests, of int
 	@(CONNECTOR_RACE=1 go test -json -count=1 -timeout 20m ./integration_tests/...; \
 		go test -race -json -count=1 $$(go list ./... | grep -v /integration_tests)) | $(REPORT)
 
-lint: .cache/golangci-lint-$(LINTER_VERSION) ## formatting and the rules of .golangci.yml
-	$< run ./... ./.ci/...
+lint: .cache/golangci-lint-$(LINTER_VERSION) .cache/actionlint-$(ACTIONLINT_VERSION) ## formatting, rules, scripts, workflows
+	.cache/golangci-lint-$(LINTER_VERSION) run ./... ./.ci/...
+	.cache/actionlint-$(ACTIONLINT_VERSION)
+	@if command -v shellcheck >/dev/null; then shellcheck --external-sources $(SCRIPTS); \
+		else echo 'NOT RUN: shellcheck: it is not installed'; fi
 
 .cache/golangci-lint-%:
 	mkdir -p .cache
 	GOBIN=$(CURDIR)/.cache GOFLAGS= go install $(LINTER)@$*
 	mv .cache/golangci-lint $@
+
+.cache/actionlint-%:
+	mkdir -p .cache
+	GOBIN=$(CURDIR)/.cache GOFLAGS= go install $(ACTIONLINT)@$*
+	mv .cache/actionlint $@
 
 vulncheck: ## known vulnerabilities (govulncheck), where its database can be had
 	.ci/vulncheck
@@ -62,6 +73,10 @@ demo: ## a sync to look at
 
 form-test: ## spec.json as a form in a headless browser (Node.js and Chromium)
 	go run ./integration_tests/form
+
+release: ## the programs of a release with what they are made of and checksums, as dist/
+	.ci/release programs dist
+	.ci/release checksums dist
 
 image: ## the container image; GO_IMAGE and BASE_IMAGE may be set
 	docker build --build-arg VERSION=$(VERSION) $(foreach v,GO_IMAGE BASE_IMAGE,$(if $($(v)),--build-arg $(v)=$($(v)))) \
