@@ -139,6 +139,19 @@ INSERT INTO labels SELECT k, 0, repeat('x', 3000) FROM unnest('{a,b,c}'::kept[])
 	}
 }
 
+// Rows are found by a key whose operators search_path does not lead to.
+func TestKeyTypeOutsideSearchPath(t *testing.T) {
+	t.Parallel()
+	c := newCapture(t, `CREATE SCHEMA "o ""x"`)
+	if !c.extension("ltree") {
+		return
+	}
+	c.exec(`ALTER EXTENSION ltree SET SCHEMA "o ""x"; CREATE TABLE t (k "o ""x".ltree PRIMARY KEY, n int, big text);
+		ALTER TABLE t ALTER big SET STORAGE EXTERNAL; INSERT INTO t VALUES ('a.b', 0, repeat('x', 3000))`)
+	c.first()
+	expectList(t, c.changed("t", "UPDATE t SET n = 1"), `+ {"big":"`+strings.Repeat("x", 3000)+`","k":"a.b","n":1}`)
+}
+
 // A table of the same name is another table: what happened to the old one is told to its end, and the new one is read
 // from the beginning.
 func TestTableIsMadeAgain(t *testing.T) {

@@ -191,7 +191,8 @@ CREATE TABLE keyed (id int PRIMARY KEY, v text);
 CREATE TABLE good (id int PRIMARY KEY);
 CREATE TABLE deferred (id int PRIMARY KEY DEFERRABLE);
 ALTER TABLE keyed REPLICA IDENTITY NOTHING;
-INSERT INTO deferred VALUES (1); INSERT INTO unkeyed VALUES (1, 'a'); INSERT INTO keyed VALUES (1, 'a'); INSERT INTO good VALUES (1)`)
+INSERT INTO deferred VALUES (1);
+INSERT INTO unkeyed VALUES (1, 'a'); INSERT INTO keyed VALUES (1, 'a'); INSERT INTO good VALUES (1)`)
 	r := c.first()
 	expectList(t, r.changes("unkeyed"), `+ {"id":1,"v":"a"}`)
 	expectList(t, c.column("SELECT relreplident FROM pg_class WHERE relname IN ('deferred', 'keyed', 'unkeyed') "+

@@ -130,7 +130,7 @@ WITH RECURSIVE col AS (
   SELECT DISTINCT atttypid AS oid FROM col WHERE atttypid >= 10000` + restOfTypesSQL + `
 )
 SELECT 'c', attrelid::text, attname::text, attnum::text, atttypid::text, atttypmod::text, attndims::text,
-       attnotnull::text, generated::text
+       attnotnull::text, generated::text, NULL
   FROM col
 UNION ALL` + usedTypesSQL
 
@@ -177,9 +177,11 @@ const restOfTypesSQL = `
 const usedTypesSQL = `
 SELECT 't', t.oid::text, t.typname::text, t.typtype::text, t.typbasetype::text, t.typtypmod::text, t.typndims::text,
        (CASE WHEN e.typarray = t.oid THEN e.oid ELSE 0 END)::text,
-       coalesce(e.typdelim, ',')::text
+       coalesce(e.typdelim, ',')::text,
+       CASE WHEN t.typtype = 'b' AND NOT pg_type_is_visible(t.oid) THEN n.nspname::text END
   FROM used
   JOIN pg_type t ON t.oid = used.oid
+  JOIN pg_namespace n ON n.oid = t.typnamespace
   LEFT JOIN pg_type e ON e.oid = t.typelem`
 
 // LoadTypes looks up the types called oids. One that the database does not have is a string to the Map.
@@ -200,9 +202,16 @@ type loader struct {
 	partial []uint32              // tables of which not every column may be read
 	columns []columnRow
 	types   []codec.Info
+	away    []away
 	// computes says that the log has no generated columns: a server from version 18 on refuses changes of a table whose
 	// identity has one that is not published.
 	computes bool
+}
+
+// away is a type that search_path does not lead to, and its schema.
+type away struct {
+	oid    uint32
+	schema string
 }
 
 type columnRow struct {
@@ -258,6 +267,9 @@ func (l *loader) column(v [][]byte) error {
 			OID: oid(v[1]), Name: string(v[2]), Kind: v[3][0], Base: oid(v[4]), BaseTypmod: int32(integer(v[5])),
 			Dims: int(integer(v[6])), Elem: oid(v[7]), Delim: v[8][0],
 		})
+		if v[9] != nil {
+			l.away = append(l.away, away{oid(v[1]), string(v[9])})
+		}
 		return nil
 	}
 	t := l.tables[oid(v[1])]
@@ -290,6 +302,11 @@ func (l *loader) finish() {
 		row.column.OID, row.column.WireOID = row.oid, row.oid
 		for domains[row.column.WireOID] != 0 {
 			row.column.WireOID = domains[row.column.WireOID]
+		}
+		for _, a := range l.away {
+			if a.oid == row.column.WireOID {
+				row.column.Away = a.schema
+			}
 		}
 		row.table.Columns = append(row.table.Columns, row.column)
 	}

@@ -55,6 +55,7 @@ type Column struct {
 	Type      *codec.Type
 	OID       uint32 // of the type
 	WireOID   uint32 // the type that the server names with its values: for a domain the one it rests on
+	Away      string // the schema of that type, and of its operators, where search_path does not lead to it
 	NotNull   bool
 	Indexed   bool // it is the first column of a B-tree index of the whole table
 	Generated bool // GENERATED … STORED or VIRTUAL

@@ -33,6 +33,7 @@ type lookup struct {
 	table    string   // as SQL
 	key      []string // names of columns
 	types    []uint32 // of the key's columns, as the table has them now
+	away     []string // schemas of theirs that search_path does not lead to
 	columns  []string // of the stream
 	dropped  []bool   // of columns: the table has them no more
 	computed bool     // there is no key
@@ -51,6 +52,9 @@ func newLookup(t *target, s shape) *lookup {
 		if l.computed || slices.Contains(t.key, i) {
 			l.key = append(l.key, c.name)
 			l.types = append(l.types, keyType(t.Table, c))
+			if now := t.Table.Column(c.name); now != nil && now.Away != "" {
+				l.away = append(l.away, now.Away)
+			}
 		}
 	}
 	for i, c := range t.Columns {
@@ -181,6 +185,11 @@ func (r *Reader) find(ctx context.Context, t *target, f *finding, room int) (int
 		if t.again.computed && t.again.formulas == nil {
 			err = t.again.load(ctx, r.conn, t.Table.OID)
 		}
+		for _, schema := range t.again.away {
+			if err == nil {
+				err = postgres.Reach(ctx, r.conn, schema)
+			}
+		}
 		held := 0
 		if err == nil {
 			held, err = r.fetch(ctx, t.again, f, room)
@@ -223,8 +232,8 @@ func (r *Reader) find(ctx context.Context, t *target, f *finding, room int) (int
 // like.
 func noValue(code string) bool { return strings.HasPrefix(code, "22") || strings.HasPrefix(code, "23") }
 
-// otherTable holds the SQLSTATEs of a lookup in a table that has changed: no such table, schema, column, or operator for
-// the key's type.
+// otherTable holds the SQLSTATEs of a lookup in a table that has changed: no such table, schema, column, or operator
+// for the key's type.
 var otherTable = []string{"42P01", "3F000", "42703", "42883", "42804"}
 
 // notComputed holds the classes of SQLSTATEs that say that a formula does not fit the table, or that the user may not

@@ -162,6 +162,13 @@ func (s *Server) explainBegin(err error, snapshot bool, done int) error {
 	return e
 }
 
+// Reach adds a schema to search_path, for as long as settings of the transaction on conn live: the server finds the
+// operators of a type by it alone.
+func Reach(ctx context.Context, conn *pgconn.PgConn, schema string) error {
+	return Exec(ctx, conn, "SELECT pg_catalog.set_config('search_path', pg_catalog.concat_ws(', ', "+
+		"nullif(pg_catalog.current_setting('search_path'), ''), "+Literal(Quote(schema))+"), true)")
+}
+
 // Linger keeps the server from ending a session because it is idle between transactions (idle_session_timeout, version
 // 14): one that is only asked now and then while the log is read, or while the destination takes its time.
 func Linger(ctx context.Context, conn *pgconn.PgConn) error {

@@ -73,11 +73,22 @@ const rollback = "ROLLBACK TO SAVEPOINT task"
 const inBlockOrder = "SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off; " +
 	"SET LOCAL enable_seqscan = on"
 
+// reach lets the server find the operators of the stream's cursor, until rollback.
+func (w *worker) reach(ctx context.Context, p *progress) error {
+	if p.Cursor == nil || p.Cursor.Away == "" {
+		return nil
+	}
+	return postgres.Explain(postgres.Reach(ctx, w.conn, p.Cursor.Away), fmt.Sprintf("read table %s", p.Descriptor))
+}
+
 // begin opens a stream and hands its tasks to all workers.
 func (w *worker) begin(ctx context.Context, p *progress) (err error) {
 	var tasks []task
 	defer func() { w.queue.opened(tasks) }()
 	if err := p.begin(); err != nil {
+		return err
+	}
+	if err := w.reach(ctx, p); err != nil {
 		return err
 	}
 	opened, err := w.open(ctx, w.session, p)
@@ -199,6 +210,9 @@ func (w *worker) rows(ctx context.Context, t task, marks *bookmark, n *narrowing
 	formats := append(make([]int16, lead), p.Object.Formats()[:len(p.Columns)]...)
 	if marks != nil {
 		formats = append(formats, 0)
+	}
+	if err := w.reach(ctx, p); err != nil {
+		return 0, err
 	}
 	if t.order == byBlock {
 		if err := postgres.Exec(ctx, w.conn, inBlockOrder); err != nil {
