@@ -158,8 +158,8 @@ INSERT INTO t SELECT n, 'v' || n, n, repeat('x', 5000) FROM generate_series(1, 1
 	}
 }
 
-// A column of the key by which the destination tells rows apart is no more: whatever the method, the stream has an error
-// of its own, and the others go on.
+// A column of the key by which the destination tells rows apart is no more. Whatever the method, the stream has an
+// error of its own, and the others go on.
 func TestKeyColumnIsGone(t *testing.T) {
 	t.Parallel()
 	c := newCapture(t, `

@@ -1,6 +1,8 @@
 package integration
 
 import (
+	"encoding/json"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -111,4 +113,54 @@ func (c *capture) awaitWaiting(conn *pgx.Conn) {
 	c.t.Helper()
 	c.await(`SELECT EXISTS (SELECT FROM pg_locks AS waits JOIN pg_locks AS has USING (transactionid)
 		WHERE NOT waits.granted AND has.granted AND has.pid = $1)`, conn.PgConn().PID())
+}
+
+// A GLOBAL state as platforms change it. A stream of which it says nothing is read from its beginning, whatever the
+// shared state says; the others go on from there.
+func TestGlobalStatesOfPlatforms(t *testing.T) {
+	t.Parallel()
+	c := newCapture(t, `CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE other (id int PRIMARY KEY);
+		INSERT INTO t VALUES (1); INSERT INTO other VALUES (1)`)
+	c.first()
+	c.exec("INSERT INTO t VALUES (2); INSERT INTO other VALUES (2)")
+	for name, test := range map[string]struct {
+		edit func(global, inner map[string]any)
+		ids  []string // of t
+	}{
+		"as it was": {func(_, _ map[string]any) {}, []string{"2"}},
+		"fields added": {func(global, inner map[string]any) {
+			global["later"], inner["later"] = nil, []int{1}
+			inner["stream_state"].(map[string]any)["later"] = map[string]any{"a": 1}
+			global["shared_state"].(map[string]any)["later"] = 1
+		}, []string{"2"}},
+		"no namespace": {func(_, inner map[string]any) {
+			delete(inner["stream_descriptor"].(map[string]any), "namespace")
+		}, []string{"2"}},
+		"null":  {func(_, inner map[string]any) { inner["stream_state"] = nil }, []string{"1", "2"}},
+		"gone":  {func(_, inner map[string]any) { delete(inner, "stream_state") }, []string{"1", "2"}},
+		"empty": {func(_, inner map[string]any) { inner["stream_state"] = map[string]any{} }, []string{"1", "2"}},
+		"just its name": {func(_, inner map[string]any) {
+			inner["stream_state"] = map[string]any{"version": 2, "stream_name": "t", "stream_namespace": "public"}
+		}, []string{"1", "2"}},
+		"not in it": {func(global, _ map[string]any) {
+			global["stream_states"] = slices.DeleteFunc(global["stream_states"].([]any), func(s any) bool {
+				return at(s, "stream_descriptor", "name") == "t"
+			})
+		}, []string{"1", "2"}},
+	} {
+		var full map[string]any
+		if err := json.Unmarshal(c.state[0], &full); err != nil {
+			t.Fatal(err)
+		}
+		global := full["global"].(map[string]any)
+		for _, inner := range global["stream_states"].([]any) {
+			if at(inner, "stream_descriptor", "name") == "t" {
+				test.edit(global, inner.(map[string]any))
+			}
+		}
+		full["id"], full["partition_id"], full["destinationStats"] = 7, "p", map[string]any{"recordCount": 1}
+		r := c.read([]json.RawMessage{text(t, full)}).ok()
+		t.Run(name, func(t *testing.T) { expectList(t, sorted(r.values("t", "id")), test.ids...) })
+		expectList(t, r.values("other", "id"), "2")
+	}
 }

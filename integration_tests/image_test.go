@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -54,8 +55,10 @@ func inContainer(t *testing.T, options []string, script ...string) string {
 func TestImageDescription(t *testing.T) {
 	t.Parallel()
 	var images []struct {
-		Size   int64
-		Config struct {
+		Size         int64
+		OS           string `json:"Os"`
+		Architecture string
+		Config       struct {
 			User       string
 			Env        []string
 			Entrypoint []string
@@ -75,6 +78,9 @@ func TestImageDescription(t *testing.T) {
 		if got, want := image.Config.Labels[label], metadata(t, field); got != want {
 			t.Errorf("label %s is %q; metadata.yaml says %s: %q", label, got, field, want)
 		}
+	}
+	if image.OS != "linux" || image.Architecture != runtime.GOARCH {
+		t.Errorf("the image is for %s on %s; want that of the machine, %s", image.OS, image.Architecture, runtime.GOARCH)
 	}
 	if image.Config.User != "airbyte" {
 		t.Errorf("the image's user is %q; want airbyte", image.Config.User)
@@ -134,25 +140,44 @@ func TestImageSpec(t *testing.T) {
 	}
 }
 
-// Docker itself runs the image's own entrypoint, with the connector as the container's first process: it heeds the
-// signal of docker stop, and says so with its exit code.
-func TestImageStop(t *testing.T) {
-	t.Parallel()
-	db := newDB(t)
-	in := large(db, 1)
+// dockerRun starts a command of the image by its own entrypoint, with these options of docker run.
+func dockerRun(t *testing.T, command string, in input, options ...string) *process {
+	t.Helper()
 	image := imageUnderTest(t)
-	name := "source-postgres-" + db.Name
-	p := startAs(t, "read", in, func(ctx context.Context, dir string) *exec.Cmd {
+	return startAs(t, command, in, func(ctx context.Context, dir string) *exec.Cmd {
 		args := in.arguments(t, dir)
 		for _, file := range []string{"config", "catalog"} {
 			if err := os.Chmod(filepath.Join(dir, file+".json"), 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}
-		return exec.CommandContext(ctx, "docker", append([]string{
-			"run", "--rm", "--name=" + name, "--network=host", "--volume=" + dir + ":" + dir + ":ro", image, "read",
-		}, args...)...)
+		line := append([]string{"run", "--rm", "--network=host", "--volume=" + dir + ":" + dir + ":ro"}, options...)
+		return exec.CommandContext(ctx, "docker", append(append(line, image, command), args...)...)
 	})
+}
+
+// Every command does its work as root and as the platform's user, in any working directory.
+func TestImageAnywhere(t *testing.T) {
+	t.Parallel()
+	in := twoRows(newDB(t))
+	in.state = nil
+	for name, options := range map[string][]string{
+		"root": {"--user=0:0", "--workdir=/"}, "restricted": append([]string{"--workdir=/proc"}, restricted...),
+	} {
+		for _, command := range []string{"check", "discover", "read"} {
+			dockerRun(t, command, in, options...).wait().expectAnswer(command, name)
+		}
+	}
+}
+
+// Docker itself runs the image's own entrypoint, with the connector as the container's first process: it heeds the
+// signal of docker stop, and says so with its exit code.
+func TestImageStop(t *testing.T) {
+	t.Parallel()
+	db := newDB(t)
+	in := large(db, 1)
+	name := "source-postgres-" + db.Name
+	p := dockerRun(t, "read", in, "--name="+name)
 	p.until(func(m message) bool { return m.State != nil })
 	p.disturbed = true
 	docker(t, "kill", "--signal=TERM", name) // which, other than docker stop, does not wait for the output to be read
