@@ -238,6 +238,30 @@ INSERT INTO renamed_key SELECT * FROM t`)
 	}
 }
 
+// A damaged value is null, and stops neither its table nor the others.
+func TestDamagedToast(t *testing.T) {
+	t.Parallel()
+	c := newCapture(t, `
+CREATE TABLE t (id int PRIMARY KEY, small int, big text);
+ALTER TABLE t ALTER big SET STORAGE EXTERNAL;
+INSERT INTO t SELECT n, 0, repeat('x', 3000) FROM generate_series(1, 3) n`)
+	if !c.extension("pg_surgery") {
+		return
+	}
+	c.first()
+	c.exec("UPDATE t SET small = 1")
+	toast := c.value("SELECT reltoastrelid::regclass FROM pg_class WHERE oid = 't'::regclass")
+	chunks := c.value("SELECT array_agg(ctid) FROM " + toast + " WHERE chunk_id = (SELECT max(chunk_id) FROM " + toast + ")")
+	c.exec("SELECT heap_force_kill($1::regclass, $2::tid[])", toast, chunks)
+	r := c.sync()
+	big := `"big":"` + strings.Repeat("x", 3000) + `"`
+	expectList(t, r.changes("t"), `+ {`+big+`,"id":1,"small":1}`, `+ {`+big+`,"id":2,"small":1}`,
+		`+ {"big":null,"id":3,"small":1} big NULLED: SOURCE_RETRIEVAL_ERROR`)
+	if !has(r.logs("WARN"), "cannot be looked up", "public.t", "missing chunk") {
+		t.Errorf("no warning: %q", r.logs("WARN"))
+	}
+}
+
 // A key may itself be large enough to be moved out of the row.
 func TestToastedKey(t *testing.T) {
 	t.Parallel()

@@ -211,14 +211,14 @@ func (r *Reader) find(ctx context.Context, t *target, f *finding, room int) (int
 			if err := t.again.narrow(ctx, r.conn, t.Table.OID); err != nil {
 				return 0, err
 			}
-		case noValue(code) && f.until > 1: // one of the rows is to blame; the others are not to suffer for it
+		case ofOneRow(code) && f.until > 1: // the others are not to suffer for it
 			f.until /= 2
-		case noValue(code), slices.Contains(otherTable, code),
+		case ofOneRow(code), slices.Contains(otherTable, code),
 			t.again.computed && slices.Contains(notComputed, code[:min(2, len(code))]):
-			// The table is not what it was: its values cannot be had any more, which every record will say.
+			// The table is not what it was, or what it has is broken: its values cannot be had, which every record will say.
 			slog.Warn("values that the log does not have cannot be looked up", "stream", t.Descriptor, "error", said.Message)
 			clear(f.rows)
-			if !noValue(code) {
+			if !ofOneRow(code) {
 				f.until = len(f.keys)
 			}
 			return 0, nil
@@ -228,9 +228,11 @@ func (r *Reader) find(ctx context.Context, t *target, f *finding, room int) (int
 	}
 }
 
-// noValue reports that a row has something that is no value of the column's type any more, or that a formula does not
-// like.
-func noValue(code string) bool { return strings.HasPrefix(code, "22") || strings.HasPrefix(code, "23") }
+// ofOneRow reports that a row is to blame: it has something that is no value of the column's type any more or that a
+// formula does not like, or the server finds it damaged.
+func ofOneRow(code string) bool {
+	return strings.HasPrefix(code, "22") || strings.HasPrefix(code, "23") || code == "XX001"
+}
 
 // otherTable holds the SQLSTATEs of a lookup in a table that has changed: no such table, schema, column, or operator
 // for the key's type.
