@@ -69,6 +69,26 @@ func TestChangelogHasTheVersion(t *testing.T) {
 	}
 }
 
+// The image of another architecture than the machine's is made without running any of its programs: nothing runs in its
+// stages, and the stage that compiles is of the machine's own.
+func TestImageIsMadeWithoutEmulation(t *testing.T) {
+	t.Parallel()
+	own, ran := false, 0
+	for line := range strings.Lines(read(t, "Dockerfile")) {
+		switch {
+		case strings.HasPrefix(line, "FROM "):
+			own = strings.HasPrefix(line, "FROM --platform=${BUILDPLATFORM:-linux} ")
+		case strings.HasPrefix(line, "RUN "):
+			if ran++; !own {
+				t.Errorf("this is run by the image's architecture: %s", line)
+			}
+		}
+	}
+	if ran == 0 {
+		t.Error("nothing is run at all")
+	}
+}
+
 // What a workflow takes from elsewhere is a commit, with its version beside it, and the same in all workflows.
 func TestActionsArePinned(t *testing.T) {
 	t.Parallel()
