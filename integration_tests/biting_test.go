@@ -113,11 +113,12 @@ func TestConnectionLimits(t *testing.T) {
 	db.pages(3000)
 	db.exec("CREATE TABLE held (id int); CREATE TABLE held_2 (id int); CREATE TABLE held_3 (id int)")
 	role := db.role("limited")
-	db.exec("GRANT SELECT ON t, held, held_2, held_3 TO " + quoted(role.Name) + "; ALTER ROLE " + quoted(role.Name) + " REPLICATION; " +
-		"CREATE PUBLICATION pub FOR TABLE t; ALTER TABLE t ADD PRIMARY KEY (id)")
+	db.exec("GRANT SELECT ON t, held, held_2, held_3 TO " + quoted(role.Name) + "; " +
+		"ALTER ROLE " + quoted(role.Name) + " REPLICATION; CREATE PUBLICATION pub FOR TABLE t; ALTER TABLE t ADD PRIMARY KEY (id)")
 	slot := (&capture{database: db}).slot()
 	settings := db.configAs(role, map[string]any{"max_db_connections": 4})
-	in := input{config: settings, catalog: discover(t, settings).configure("full_refresh", "t", "held", "held_2", "held_3")}
+	in := input{config: settings, catalog: discover(t, settings).configure("full_refresh", "t", "held", "held_2",
+		"held_3")}
 	holder := db.connect()
 	db.expectGone()
 	for limit, warnings := range map[int]int{1: 3, 2: 2, 3: 1, 4: 0} {
@@ -125,7 +126,8 @@ func TestConnectionLimits(t *testing.T) {
 		less := func(m message) bool {
 			return m.Log != nil && has([]string{m.Log.Message}, "one connection less is used", "State code: 53300")
 		}
-		do(t, holder, "BEGIN; LOCK TABLE held, held_2, held_3") // so that there is work left when the last connection is tried
+		// So that there is work left when the last connection is tried.
+		do(t, holder, "BEGIN; LOCK TABLE held, held_2, held_3")
 		p := start(t, "read", in)
 		for range warnings {
 			p.until(less)

@@ -251,7 +251,8 @@ INSERT INTO t SELECT n, 0, repeat('x', 3000) FROM generate_series(1, 3) n`)
 	c.first()
 	c.exec("UPDATE t SET small = 1")
 	toast := c.value("SELECT reltoastrelid::regclass FROM pg_class WHERE oid = 't'::regclass")
-	chunks := c.value("SELECT array_agg(ctid) FROM " + toast + " WHERE chunk_id = (SELECT max(chunk_id) FROM " + toast + ")")
+	chunks := c.value("SELECT array_agg(ctid) FROM " + toast + " WHERE chunk_id = (SELECT max(chunk_id) FROM " + toast +
+		")")
 	c.exec("SELECT heap_force_kill($1::regclass, $2::tid[])", toast, chunks)
 	r := c.sync()
 	big := `"big":"` + strings.Repeat("x", 3000) + `"`

@@ -55,7 +55,8 @@ func TestConflictOnStandby(t *testing.T) {
 			}
 			// In another database: here it might be cancelled as well.
 			beside := &database{Database: &pgtest.Database{Server: db.Server, Name: "postgres"}, t: t}
-			beside.await("SELECT sum(confl_snapshot) + sum(confl_lock) + sum(confl_bufferpin) > 0 FROM pg_stat_database_conflicts")
+			beside.await("SELECT sum(confl_snapshot) + sum(confl_lock) + sum(confl_bufferpin) > 0 " +
+				"FROM pg_stat_database_conflicts")
 			r := p.wait().ok()
 			if !has(r.logs("WARN"), "goes on under a new snapshot", "hot_standby_feedback") {
 				t.Errorf("no warning: %q", r.logs("WARN"))

@@ -11,8 +11,8 @@ import (
 )
 
 // Faketime gives the path of libfaketime's library, which gives a process that preloads it another clock: that of the
-// tree that the server's programs are in, which has a C library of its own, or the system's. It is installed where it is
-// missing, by root with apt-get; the error says what to do otherwise.
+// tree that the server's programs are in, which has a C library of its own, or the system's. It is installed where it
+// is missing, by root with apt-get; the error says what to do otherwise.
 func Faketime(ctx context.Context) (string, error) {
 	tree, _, _ := strings.Cut(os.Getenv("PGTEST_BINDIR"), "/usr/lib/postgresql/")
 	find := func() string {
