@@ -114,7 +114,8 @@ func TestConnectionLimits(t *testing.T) {
 	db.exec("CREATE TABLE held (id int); CREATE TABLE held_2 (id int); CREATE TABLE held_3 (id int)")
 	role := db.role("limited")
 	db.exec("GRANT SELECT ON t, held, held_2, held_3 TO " + quoted(role.Name) + "; " +
-		"ALTER ROLE " + quoted(role.Name) + " REPLICATION; CREATE PUBLICATION pub FOR TABLE t; ALTER TABLE t ADD PRIMARY KEY (id)")
+		"ALTER ROLE " + quoted(role.Name) + " REPLICATION; CREATE PUBLICATION pub FOR TABLE t; " +
+		"ALTER TABLE t ADD PRIMARY KEY (id)")
 	slot := (&capture{database: db}).slot()
 	settings := db.configAs(role, map[string]any{"max_db_connections": 4})
 	in := input{config: settings, catalog: discover(t, settings).configure("full_refresh", "t", "held", "held_2",
