@@ -29,7 +29,10 @@ var (
 	pythonPattern = regexp.MustCompile(`(?m)^((?: {4})?)(?:def|class) (\w+)`)
 	wordPattern   = regexp.MustCompile(`[a-z0-9]{4,}`)
 	humpPattern   = regexp.MustCompile(`([a-z])([A-Z])`)
-	skipPattern   = regexp.MustCompile(`\.(Skip|SkipNow|Skipf)\(|\bskip(if)?\(|\bxfail\b`)
+	// harnessPattern finds the harnesses of .ci/run.
+	harnessPattern = regexp.MustCompile(`harnesses='(.+)'`)
+	imagePattern   = regexp.MustCompile(`^Test(Image|Launcher)`) // as in the Makefile
+	skipPattern    = regexp.MustCompile(`\.(Skip|SkipNow|Skipf)\(|\bskip(if)?\(|\bxfail\b`)
 )
 
 // Every point of the protocol has a test, which is there, which .ci/run runs, and which is about the point: they have a
@@ -37,7 +40,11 @@ var (
 func TestEveryPointOfTheProtocolHasATest(t *testing.T) {
 	t.Parallel()
 	known := knownTests(t)
-	harnesses := read(t, ".ci/run")
+	all := harnessPattern.FindStringSubmatch(read(t, ".ci/run"))
+	if all == nil || !strings.Contains(read(t, ".ci/conformance"), "set -- "+all[1]+"\n") {
+		t.Fatalf(".ci/run and .ci/conformance do not have the same harnesses: %q", all)
+	}
+	harnesses := strings.Fields(all[1])
 	sockets := strings.Contains(read(t, "metadata.yaml"), "connectorIPCOptions")
 	next := 1
 	for _, row := range pointPattern.FindAllStringSubmatch(read(t, "docs/conformance.md"), -1) {
@@ -66,7 +73,7 @@ func TestEveryPointOfTheProtocolHasATest(t *testing.T) {
 			case !inCommon(row[2], source):
 				t.Errorf("point %d: %s says nothing of %q", number, test[1], row[2])
 			}
-			if harness, _, ok := strings.Cut(test[1], "/"); ok && !strings.Contains(harnesses, harness) {
+			if harness, _, ok := strings.Cut(test[1], "/"); ok && !slices.Contains(harnesses, harness) {
 				t.Errorf("point %d: .ci/run does not run %s", number, harness)
 			}
 		}
@@ -95,8 +102,8 @@ func inCommon(point, source string) bool {
 }
 
 // knownTests has the text of every test that is run, its comment included, by its name; in Python by its file too:
-// cdk/test_standard.py::TestImage. A file that a build constraint leaves out of make test counts if it is about the
-// image.
+// cdk/test_standard.py::TestImage. Of a file that a build constraint leaves out of make test those count that
+// make image-test runs.
 func knownTests(t *testing.T) map[string]string {
 	t.Helper()
 	known := map[string]string{}
@@ -124,7 +131,8 @@ func knownTests(t *testing.T) map[string]string {
 func goTests(t *testing.T, name string, known map[string]string) {
 	t.Helper()
 	text := read(t, name)
-	if strings.HasPrefix(text, "//go:build ") && !strings.HasPrefix(text, "//go:build image\n") {
+	image := strings.HasPrefix(text, "//go:build image\n")
+	if strings.HasPrefix(text, "//go:build ") && !image {
 		return
 	}
 	files := token.NewFileSet()
@@ -135,6 +143,9 @@ func goTests(t *testing.T, name string, known map[string]string) {
 	for _, d := range file.Decls {
 		f, ok := d.(*ast.FuncDecl)
 		if !ok || f.Recv != nil || !strings.HasPrefix(f.Name.Name, "Test") {
+			continue
+		}
+		if image && !imagePattern.MatchString(f.Name.Name) {
 			continue
 		}
 		begin := f.Pos()
