@@ -49,6 +49,8 @@ var good = []struct {
 			{`,"sourceStats":{"recordCount":3.0}`, ``},
 			{`{"recordCount":3.0}`, `{}`},
 			{`{"a":1}`, `"a"`},
+			{`{"a":1}`, `null`},
+			{`"stream_state"`, `"state"`},
 			{`"STREAM"`, `"GLOBAL"`},
 			{`"name":"t",`, ``},
 		},
