@@ -1,7 +1,9 @@
 package integration
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"testing"
@@ -13,6 +15,27 @@ type property struct {
 	Format  string    `json:"format"`
 	Airbyte string    `json:"airbyte_type"`
 	Items   *property `json:"items"`
+}
+
+// plain checks that a field's schema has keywords and types that every platform and destination understands, and no
+// others.
+func plain(schema json.RawMessage) error {
+	var p property
+	dec := json.NewDecoder(bytes.NewReader(schema))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&p); err != nil {
+		return err
+	}
+	for inner := &p; inner != nil; inner = inner.Items {
+		array := inner.Type == "array"
+		if !array && inner.Type != "string" && inner.Type != "number" && inner.Type != "boolean" {
+			return fmt.Errorf("type %v", inner.Type)
+		}
+		if array != (inner.Items != nil) {
+			return errors.New("an array without items, or items of what is none")
+		}
+	}
+	return nil
 }
 
 // shapes are the texts of the types with a format, by Airbyte's table of types: six digits of a second, " BC" at the

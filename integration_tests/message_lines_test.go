@@ -101,6 +101,7 @@ var good = []struct {
 			{`"type":"object"`, `"type":"object","additionalProperties":false`},
 			{`{"type":"string"}`, `{"$ref":"#/a"}`},
 			{`{"type":"string"}`, `{"type":"string","not":{}}`},
+			{`,"items":{"type":"string"}`, ``},
 			{`"number"`, `"integer64"`},
 			{`{"type":"number","airbyte_type":"integer"}`, `{"allOf":[{"type":"number"}]}`},
 			{`"source_defined_cursor":false,`, ``},

@@ -143,6 +143,15 @@ func parse(line []byte) (message, error) {
 	if m.State != nil {
 		m.State.text = m.raw["state"]
 	}
+	if m.Catalog != nil {
+		for _, s := range m.Catalog.Streams {
+			for field, schema := range s.JSONSchema.Properties {
+				if err := plain(schema); err != nil {
+					return message{}, fmt.Errorf("the schema of field %q of %s, %s: %w", field, s.name(), schema, err)
+				}
+			}
+		}
+	}
 	if m.Record != nil && len(line) >= longest && len(utf16.Encode([]rune(string(line)))) >= longest {
 		return message{}, fmt.Errorf("a record of %d characters or more", longest)
 	}
