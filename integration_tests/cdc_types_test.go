@@ -249,3 +249,35 @@ func TestEncodingsInTheLog(t *testing.T) {
 		})
 	}
 }
+
+// An encoding may leave bytes undefined that a text has all the same. The server does not send them as UTF-8: in the
+// log they would stop every stream, for as long as the log has them.
+func TestUndefinedCharactersInTheLog(t *testing.T) {
+	t.Parallel()
+	c := newCapture(t, "SET client_encoding = 'UTF8'", "TEMPLATE template0 ENCODING 'WIN1252' LC_COLLATE 'C' LC_CTYPE 'C'")
+	c.exec(`
+CREATE TABLE "naïve" (id int PRIMARY KEY, "ß" text, n int, big text DEFAULT 'b');
+ALTER TABLE "naïve" ALTER big SET STORAGE EXTERNAL;
+CREATE TABLE other (id int PRIMARY KEY)`)
+	c.first()
+	c.exec(`INSERT INTO "naïve" (id, "ß") VALUES (1, E'\x81 \xe9 \x80 \x9d'), (2, 'ÿ')`)
+	c.exec(`UPDATE "naïve" SET big = repeat('é', 3000) || CASE id WHEN 1 THEN E'\x8d' ELSE '' END`)
+	c.exec(`UPDATE "naïve" SET n = 1; DELETE FROM "naïve" WHERE id = 1; INSERT INTO other VALUES (1)`)
+	r := c.sync()
+	const lost = ` ß TRUNCATED: SOURCE_SERIALIZATION_ERROR`
+	one, two := `"ß":"\ufffd é € \ufffd"`, `"ß":"ÿ"`
+	big := strings.Repeat("é", 3000)
+	expectList(t, r.changes("naïve"),
+		`+ {"big":"b","id":1,"n":null,`+one+`}`+lost, `+ {"big":"b","id":2,"n":null,`+two+`}`,
+		`+ {"big":"`+big+`\ufffd","id":1,"n":null,`+one+`}`+lost+` big TRUNCATED: SOURCE_SERIALIZATION_ERROR`,
+		`+ {"big":"`+big+`","id":2,"n":null,`+two+`}`,
+		`+ {"big":null,"id":1,"n":1,`+one+`} ß TRUNCATED: SOURCE_SERIALIZATION_ERROR big NULLED: SOURCE_RETRIEVAL_ERROR`,
+		`+ {"big":"`+big+`","id":2,"n":1,`+two+`}`, `- {"id":1}`)
+	expectList(t, r.changes("other"), `+ {"id":1}`)
+	// A value that is there can be looked up only as UTF-8.
+	c.exec(`INSERT INTO "naïve" (id, big) VALUES (3, repeat(E'\x81', 3000))`)
+	c.exec(`UPDATE "naïve" SET n = 2`)
+	expectList(t, c.sync().changes("naïve"),
+		`+ {"big":"`+strings.Repeat(`\ufffd`, 3000)+`","id":3,"n":null,"ß":null} big TRUNCATED: SOURCE_SERIALIZATION_ERROR`,
+		`+ {"big":"`+big+`","id":2,"n":2,`+two+`}`, `+ {"big":null,"id":3,"n":2,"ß":null} big NULLED: SOURCE_RETRIEVAL_ERROR`)
+}

@@ -52,6 +52,7 @@ type Reader struct {
 	emitter     *protocol.Emitter
 	accepted    atomic.Uint64 // the LSN up to which the server may forget; the feed reads it too
 	patience    time.Duration // wal_sender_timeout; 0: endless
+	charset     *charset      // of the log's texts; nil: UTF-8
 
 	at        state.Log // what the next state says
 	number    uint64    // the last _ab_cdc_lsn
@@ -116,13 +117,18 @@ func NewReader(ctx context.Context, server *postgres.Server, o Options) (*Reader
 	if err != nil {
 		return nil, err
 	}
-	if err := postgres.Linger(ctx, conn); err != nil {
+	err = postgres.Linger(ctx, conn)
+	var texts *charset
+	if err == nil {
+		texts, err = loadCharset(ctx, conn)
+	}
+	if err != nil {
 		postgres.Close(conn)
 		return nil, err
 	}
 	r := &Reader{
 		server: server, conn: conn, config: o.Config, ledger: o.Ledger, writer: o.Writer, emitter: o.Writer.Emitter(),
-		patience: o.Timeout, at: o.From, number: o.From.Number, saved: time.Now(),
+		patience: o.Timeout, charset: texts, at: o.From, number: o.From.Number, saved: time.Now(),
 	}
 	r.accepted.Store(uint64(o.Accept))
 	return r, nil
@@ -221,7 +227,7 @@ func (r *Reader) release(ctx context.Context, conn *pgconn.PgConn) {
 // busy with changes of other tables, and in a transaction that has no end, a state now and then says that the sync is
 // alive.
 func (r *Reader) consume(ctx context.Context, f *feed) error {
-	var m message
+	m := message{charset: r.charset}
 	alive := time.NewTimer(r.untilState())
 	defer alive.Stop()
 	for !r.over {

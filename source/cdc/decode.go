@@ -25,6 +25,8 @@ type message struct {
 	row       tuple         // I, U
 	relations []uint32      // T
 	shape     shape         // R
+
+	charset *charset // of its texts
 }
 
 // A tuple is the values of one row. kinds says of each whether it is 'n' NULL, 'u' unchanged and not in the log, or
@@ -62,7 +64,7 @@ func (m *message) decode(data []byte) error {
 		return fmt.Errorf("decode message: %w", errShort)
 	}
 	m.kind = data[0]
-	r := reader{data: data[1:]}
+	r := reader{data: data[1:], charset: m.charset}
 	m.old.kinds, m.old.values = m.old.kinds[:0], m.old.values[:0]
 	m.row.kinds, m.row.values = m.row.kinds[:0], m.row.values[:0]
 	switch m.kind {
@@ -128,8 +130,9 @@ func (m *message) truncate(r *reader) {
 
 // A reader takes values off the front of data; after the first error it gives zeros.
 type reader struct {
-	data []byte
-	err  error
+	data    []byte
+	charset *charset // of texts, which are given as UTF-8
+	err     error
 }
 
 func (r *reader) take(n int) []byte {
@@ -175,7 +178,7 @@ func (r *reader) uint64() uint64 {
 func (r *reader) string() string {
 	for i, c := range r.data {
 		if c == 0 {
-			s := string(r.take(i))
+			s := string(r.charset.utf8(r.take(i)))
 			r.take(1)
 			return s
 		}
@@ -200,7 +203,7 @@ func (r *reader) tuple(t *tuple) {
 		switch kind {
 		case 'n', 'u':
 		case 't':
-			value = r.take(int(int32(r.uint32())))
+			value = r.charset.utf8(r.take(int(int32(r.uint32()))))
 		default:
 			if r.err == nil {
 				r.err = fmt.Errorf("the kind %q of a value is unknown", kind)

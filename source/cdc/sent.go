@@ -36,7 +36,7 @@ func (r *Reader) before(ctx context.Context, m *message, data []byte) (bool, err
 	case last == nil:
 		return false, nil
 	}
-	var again message
+	again := message{charset: m.charset}
 	if err := again.decode(last); err != nil {
 		return false, err
 	}

@@ -183,6 +183,12 @@ func (r *Reader) start(ctx context.Context) (*pgconn.PgConn, error) {
 		if err != nil {
 			return nil, err
 		}
+		if r.charset != nil {
+			if err := postgres.Exec(ctx, conn, "SET client_encoding = "+postgres.ReplicationLiteral(r.charset.name)); err != nil {
+				postgres.Close(conn)
+				return nil, explain(err, r.config)
+			}
+		}
 		err = pglogrepl.StartReplication(ctx, conn, r.config.CDC.Slot, r.at.LSN, pglogrepl.StartReplicationOptions{
 			Mode: pglogrepl.LogicalReplication,
 			PluginArgs: []string{
@@ -248,6 +254,15 @@ func explain(err error, c *config.Config) error {
 			Message: fmt.Sprintf("Publication %s did not exist when the changes in the log were made, or has been dropped.",
 				c.CDC.Publication),
 			Hint: "The slot must be made after the publication. Make the publication, drop the slot and make it again, and " +
+				"reset the connection.",
+		}
+	}
+	if pg != nil && (pg.Code == "22P05" || pg.Code == "22021") {
+		return &protocol.Error{
+			Kind: protocol.Config, Err: err,
+			Message: fmt.Sprintf("The log has a text that cannot be sent as UTF-8. State code: %s; Message: %s.", pg.Code,
+				pg.Message),
+			Hint: "To mend the row is not enough, for the log keeps what it has: then drop the slot and make it again, and " +
 				"reset the connection.",
 		}
 	}
