@@ -170,14 +170,33 @@ func checkSchema(t *testing.T, c testCase, schema protocol.Property, value []byt
 	}
 }
 
+// docs/types.md gives every type the schema that it has, and lists it among the cursors if it can be one.
 func TestDocumented(t *testing.T) {
 	text, err := os.ReadFile("../../docs/types.md")
 	if err != nil {
 		t.Fatal(err)
 	}
+	types, cursors, _ := strings.Cut(string(text), "\n## Cursors\n")
+	cursors, _, _ = strings.Cut(cursors, ".")
+	schemas := map[string]protocol.Property{ // by their names in the table
+		"boolean": protocol.Boolean, "integer": protocol.Integer, "number": protocol.Number, "string": protocol.String,
+		"date": protocol.Date, "time_without_timezone": protocol.Time, "time_with_timezone": protocol.TimeWithZone,
+		"timestamp_without_timezone": protocol.Timestamp, "timestamp_with_timezone": protocol.TimestampWithZone,
+	}
+	documented := map[string]protocol.Property{}
+	for line := range strings.Lines(types) {
+		if columns := strings.Split(line, " | "); len(columns) >= 4 {
+			for _, name := range strings.Split(columns[0], "`") {
+				documented[name] = schemas[columns[1]]
+			}
+		}
+	}
 	for _, b := range builtins {
-		if !strings.Contains(string(text), "`"+b.name+"`") {
-			t.Errorf("docs/types.md does not name %s", b.name)
+		if documented[b.name] != b.schema {
+			t.Errorf("docs/types.md gives %s the schema %s; it has %s", b.name, documented[b.name], b.schema)
+		}
+		if strings.Contains(cursors, "`"+b.name+"`") != b.cursor {
+			t.Errorf("docs/types.md: %s can be a cursor: %t", b.name, b.cursor)
 		}
 	}
 }
