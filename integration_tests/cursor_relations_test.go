@@ -196,4 +196,14 @@ func TestCursorTypeOutsideSearchPath(t *testing.T) {
 			}
 		}
 	}
+
+	// Who may not use the schema would get the order of text.
+	role := db.role("reader")
+	db.exec("GRANT SELECT ON t TO " + quoted(role.Name))
+	in.config, in.catalog = db.configAs(role, nil), discover(t, db.configAs(role, nil)).configure("incremental", "t").
+		cursor(t, "t", "c")
+	e := run(t, "read", *in).failed("config_error")
+	if want := `GRANT USAGE ON SCHEMA "o ""x" TO ` + quoted(role.Name); !strings.Contains(e.Message, want) {
+		t.Errorf("error %s, want %s", e.Message, want)
+	}
 }

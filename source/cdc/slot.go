@@ -184,7 +184,8 @@ func (r *Reader) start(ctx context.Context) (*pgconn.PgConn, error) {
 			return nil, err
 		}
 		if r.charset != nil {
-			if err := postgres.Exec(ctx, conn, "SET client_encoding = "+postgres.ReplicationLiteral(r.charset.name)); err != nil {
+			stored := "SET client_encoding = " + postgres.ReplicationLiteral(r.charset.name)
+			if err := postgres.Exec(ctx, conn, stored); err != nil {
 				postgres.Close(conn)
 				return nil, explain(err, r.config)
 			}

@@ -20,6 +20,32 @@ import (
 	"source-postgres/source/state"
 )
 
+// order makes sure that the server compares cursors by their own type: without a word it takes the operators of another
+// one where the user may not use the schema that has them.
+func (w *worker) order(ctx context.Context, p *progress) error {
+	if p.Cursor == nil || p.Cursor.Away == "" {
+		return nil
+	}
+	schema, user := p.Cursor.Away, ""
+	err := postgres.Query(ctx, w.conn, "SELECT current_user WHERE NOT has_schema_privilege($1, 'USAGE')",
+		[][]byte{[]byte(schema)}, func(v [][]byte) error {
+			user = string(v[0])
+			return nil
+		})
+	switch {
+	case err != nil:
+		return postgres.Explain(err, fmt.Sprintf("look up the cursor's type of %s", p.Descriptor))
+	case user == "":
+		return w.reach(ctx, p)
+	}
+	return &protocol.Error{
+		Kind: protocol.Config, Stream: &p.Descriptor,
+		Message: fmt.Sprintf("The cursor field %q of stream %s is of type %s, whose schema %s the user may not use: its "+
+			"values cannot be compared.", p.Cursor.Name, p.Descriptor, p.Cursor.Type.Name, schema),
+		Hint: fmt.Sprintf("Run: GRANT USAGE ON SCHEMA %s TO %s;", postgres.Quote(schema), postgres.Quote(user)),
+	}
+}
+
 // openCursor reads every row once, then those whose cursor lies above the last one, and those that were committed late.
 func (w *worker) openCursor(ctx context.Context, s *Session, p *progress) ([]task, error) {
 	from := p.from

@@ -88,7 +88,7 @@ func (w *worker) begin(ctx context.Context, p *progress) (err error) {
 	if err := p.begin(); err != nil {
 		return err
 	}
-	if err := w.reach(ctx, p); err != nil {
+	if err := w.order(ctx, p); err != nil {
 		return err
 	}
 	opened, err := w.open(ctx, w.session, p)
