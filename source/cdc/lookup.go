@@ -37,6 +37,7 @@ type lookup struct {
 	columns  []string // of the stream
 	dropped  []bool   // of columns: the table has them no more
 	computed bool     // there is no key
+	warned   bool     // that something cannot be looked up
 	formulas []string // of columns, as SQL, if they are computed; empty for those that are not generated
 	bytes    []string // of columns, as SQL, the size of a value; empty where it is not known or may be any
 	longest  []int    // and how large one may be
@@ -216,7 +217,10 @@ func (r *Reader) find(ctx context.Context, t *target, f *finding, room int) (int
 		case ofOneRow(code), slices.Contains(otherTable, code),
 			t.again.computed && slices.Contains(notComputed, code[:min(2, len(code))]):
 			// The table is not what it was, or what it has is broken: its values cannot be had, which every record will say.
-			slog.Warn("values that the log does not have cannot be looked up", "stream", t.Descriptor, "error", said.Message)
+			if !t.again.warned {
+				t.again.warned = true
+				slog.Warn("values that the log does not have cannot be looked up", "stream", t.Descriptor, "error", said.Message)
+			}
 			clear(f.rows)
 			if !ofOneRow(code) {
 				f.until = len(f.keys)
