@@ -125,7 +125,7 @@ func NewHeader(stream StreamDescriptor, emitted time.Time) *Header {
 
 // bufferSize is how many bytes of records an Emitter gathers before it writes them: enough that the cost of a write
 // call does not show, nor that of waiting for another goroutine's, and a part of what a pipe holds (see enlarge).
-const bufferSize = 128 << 10
+const bufferSize = 256 << 10
 
 // An Emitter gathers the records of one goroutine and writes them in large pieces. It is not safe for concurrent use.
 type Emitter struct {
