@@ -144,3 +144,33 @@ func TestPartitionsChangeHands(t *testing.T) {
 		t.Errorf("no warning: %q", r.logs("WARN"))
 	}
 }
+
+// The server goes by the identity of each partition, which has nothing of its root's.
+func TestIdentityOfPartitions(t *testing.T) {
+	t.Parallel()
+	c := newCapture(t, `
+CREATE TABLE root (id int, v text) PARTITION BY LIST (id);
+CREATE TABLE one PARTITION OF root FOR VALUES IN (1); CREATE TABLE "T 2" PARTITION OF root FOR VALUES IN (2);
+CREATE PUBLICATION pub FOR TABLE root WITH (publish_via_partition_root = true);
+INSERT INTO root VALUES (1, 'a'), (2, 'b')`)
+	if w := run(t, "check", input{config: c.settings}).ok().logs("WARN"); !has(w, "without a replica identity", `"T 2"`) {
+		t.Errorf("warnings of check: %q", w)
+	}
+	c.first("root")
+	expectList(t, c.changed("root", "UPDATE root SET v = 'c' WHERE id = 1; DELETE FROM root WHERE id = 2"),
+		`+ {"id":1,"v":"c"}`, `- {"id":2,"v":"b"}`)
+	// A new one is seen to where the user owns it; else it is as it was before the connector came.
+	c.exec("CREATE TABLE three PARTITION OF root FOR VALUES IN (3); INSERT INTO root VALUES (3, 'c')")
+	c.settings["replication_method"].(map[string]any)["manage_replica_identity"] = false
+	r := c.sync()
+	expectList(t, r.changes("root"), `+ {"id":3,"v":"c"}`)
+	const sql = "ALTER TABLE public.three REPLICA IDENTITY FULL;"
+	if w := r.logs("WARN"); !has(w, "partitions have no replica identity", sql) || has(w, "one") {
+		t.Errorf("warnings: %q", w)
+	}
+	c.settings["replication_method"].(map[string]any)["manage_replica_identity"] = true
+	if w := c.sync().logs("WARN"); !has(w, "was given a replica identity", sql) {
+		t.Errorf("warnings: %q", w)
+	}
+	expectList(t, c.changed("root", "DELETE FROM root WHERE id = 3"), `- {"id":3,"v":"c"}`)
+}

@@ -139,6 +139,11 @@ func (f *following) identify(ctx context.Context) error {
 				"sql", s.Alter)
 			return false
 		}
+		if s.Table.HasIdentity() {
+			slog.Warn("partitions have no replica identity, and none could be given to them", "stream", s.Descriptor,
+				"sql", s.Alter, "error", err)
+			return false
+		}
 		f.unread = append(f.unread, s.Descriptor)
 		errs = append(errs, &protocol.Error{
 			Kind: protocol.Config, Stream: &s.Descriptor, Err: err,

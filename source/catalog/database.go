@@ -94,7 +94,15 @@ SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relreplident,
           FROM pg_index i JOIN pg_class ic ON ic.oid = i.indexrelid
          WHERE i.indrelid = c.oid AND i.indisvalid AND i.indpred IS NULL AND ic.relam = 403),
        to_jsonb(pt)->>'rowfilter', to_jsonb(pt)->'attnames', pg_has_role(c.relowner, 'USAGE'),
-       coalesce(pr.oid, p.oid), pk.indimmediate
+       coalesce(pr.oid, p.oid), pk.indimmediate,
+       CASE WHEN c.relkind = 'p' AND $4 IS NOT NULL THEN (
+         WITH RECURSIVE part (oid) AS (
+           SELECT c.oid UNION SELECT i.inhrelid FROM part JOIN pg_inherits i ON i.inhparent = part.oid
+         )
+         SELECT json_agg(format('%I.%I', ln.nspname, l.relname) ORDER BY ln.nspname, l.relname)
+           FROM part JOIN pg_class l ON l.oid = part.oid JOIN pg_namespace ln ON ln.oid = l.relnamespace
+          WHERE l.relkind = 'r' AND (l.relreplident = 'n' OR l.relreplident = 'd' AND NOT EXISTS (
+            SELECT FROM pg_index i WHERE i.indrelid = l.oid AND i.indisprimary AND i.indimmediate))) END
   FROM pg_class c
   JOIN pg_namespace n ON n.oid = c.relnamespace
   LEFT JOIN pg_index pk ON pk.indrelid = c.oid AND pk.indisprimary
@@ -246,6 +254,11 @@ func (l *loader) relation(v [][]byte) error {
 			return fmt.Errorf("load tables: %w", err)
 		}
 		l.listed[t] = listed
+	}
+	if v[19] != nil {
+		if err := json.Unmarshal(v[19], &t.Unidentified); err != nil {
+			return fmt.Errorf("load tables: %w", err)
+		}
 	}
 	if t.Partial = !isTrue(v[8]); t.Partial {
 		l.partial = append(l.partial, t.OID)

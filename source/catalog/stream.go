@@ -1,9 +1,12 @@
 package catalog
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 
 	"source-postgres/protocol"
+	"source-postgres/source/postgres"
 )
 
 // An Offer says which shape of streams discover makes: it depends on how changes will be read.
@@ -89,6 +92,23 @@ func (t *Table) HasIdentity() bool {
 
 // KeyIdentifies reports whether the table has a primary key by which the log can tell rows apart.
 func (t *Table) KeyIdentifies() bool { return !t.Deferrable && t.logs(t.Key) }
+
+// AlterIdentity is SQL that gives the table, and partitions of it, the replica identity that they lack; "" if none
+// does. A partition has nothing of its root's.
+func (t *Table) AlterIdentity() string {
+	var statements []string
+	if name := postgres.Quote(t.Schema, t.Name); !t.HasIdentity() {
+		identity := "FULL"
+		if t.KeyIdentifies() {
+			identity = "DEFAULT"
+		}
+		statements = append(statements, fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY %s;", name, identity))
+	}
+	for _, name := range t.Unidentified {
+		statements = append(statements, fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY FULL;", name))
+	}
+	return strings.Join(statements, " ")
+}
 
 // logs reports that the log has every column of a key.
 func (t *Table) logs(key []string) bool {

@@ -70,8 +70,9 @@ func (t *target) moved(m *message) bool {
 		key = t.told
 	}
 	for _, i := range key {
-		if kind := m.row.kinds[i]; kind != 'u' &&
-			(kind != m.old.kinds[i] || !bytes.Equal(m.old.values[i], m.row.values[i])) {
+		// Of a partition that is identified by other columns than its root the old row has nothing else.
+		if kind := m.row.kinds[i]; m.old.kinds[i] == 't' && kind != 'u' &&
+			(kind == 'n' || !bytes.Equal(m.old.values[i], m.row.values[i])) {
 			return true
 		}
 	}

@@ -223,22 +223,32 @@ func checkPublication(ctx context.Context, conn *pgconn.PgConn, c *config.Config
 	return nil
 }
 
-// From version 18 on the old row that FULL puts into the log must not lack generated columns. The row of the view is
-// taken for JSON because attnames came with version 15.
+// The server goes by each partition, also where the changes are published as those of the root. From version 18 on the
+// old row that FULL puts into the log must not lack generated columns. The row of the view is taken for JSON because
+// attnames came with version 15.
 const publishedSQL = `
+WITH RECURSIVE published (oid, attnames, listed) AS (
+  SELECT c.oid, to_jsonb(pt)->'attnames', true
+    FROM pg_publication_tables pt
+    JOIN pg_namespace n ON n.nspname = pt.schemaname
+    JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = pt.tablename
+   WHERE pt.pubname = $1
+  UNION
+  SELECT i.inhrelid, pt.attnames, false
+    FROM published pt
+    JOIN pg_inherits i ON i.inhparent = pt.oid
+    JOIN pg_class root ON root.oid = pt.oid AND root.relkind = 'p'
+)
 SELECT string_agg(c.oid::regclass::text, ', ' ORDER BY c.oid::regclass::text) FILTER (WHERE c.relreplident = 'n'
          OR c.relreplident = 'd' AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary
                    AND i.indimmediate)),
        string_agg(c.oid::regclass::text, ', ' ORDER BY c.oid::regclass::text)
          FILTER (WHERE current_setting('server_version_num')::int >= 180000 AND c.relreplident = 'f' AND EXISTS (
            SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attgenerated <> ''
-              AND NOT to_jsonb(pt)->'attnames' ? a.attname::text)),
+              AND NOT pt.attnames ? a.attname::text)),
        string_agg(c.oid::regclass::text, ', ' ORDER BY c.oid::regclass::text)
-         FILTER (WHERE c.relrowsecurity AND row_security_active(c.oid))
-  FROM pg_publication_tables pt
-  JOIN pg_namespace n ON n.nspname = pt.schemaname
-  JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = pt.tablename
- WHERE pt.pubname = $1`
+         FILTER (WHERE pt.listed AND c.relrowsecurity AND row_security_active(c.oid))
+  FROM published pt JOIN pg_class c ON c.oid = pt.oid`
 
 // warnTables names the published tables on which the server refuses updates and deletes, for anyone, because the log
 // would not say which row they are about, and those that cannot be streams because the log knows of no policies.

@@ -183,6 +183,10 @@ func (p *Plan) method(s *Stream, w *protocol.ConfiguredStream, c *config.Config)
 		broken := s.followable(c)
 		if broken == nil {
 			p.deletable(s)
+			if alter := s.Table.AlterIdentity(); alter != s.Alter {
+				p.Warnings = append(p.Warnings, fmt.Sprintf("Stream %s: partitions have no replica identity, so that the server "+
+					"refuses every UPDATE and DELETE on them. Run: %s", s.Descriptor, alter))
+			}
 		}
 		return broken
 	case config.MethodXmin:
@@ -341,15 +345,13 @@ func (s *Stream) followable(c *config.Config) *protocol.Error {
 				"would disagree.", s.Descriptor, c.Username),
 			Hint: fmt.Sprintf("Run: ALTER ROLE %s BYPASSRLS; or set the stream to full refresh.", postgres.Quote(c.Username)),
 		}
-	case t.HasIdentity():
-		return nil
 	}
-	alter := fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY FULL;", name)
-	if t.KeyIdentifies() {
-		alter = fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY DEFAULT;", name)
-	}
-	if t.Owned && c.CDC.ManageIdentity {
+	alter := t.AlterIdentity()
+	switch {
+	case alter != "" && t.Owned && c.CDC.ManageIdentity:
 		s.Alter = alter
+		return nil
+	case t.HasIdentity():
 		return nil
 	}
 	return &protocol.Error{
