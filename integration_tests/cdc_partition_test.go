@@ -152,11 +152,21 @@ func TestIdentityOfPartitions(t *testing.T) {
 CREATE TABLE root (id int, v text) PARTITION BY LIST (id);
 CREATE TABLE one PARTITION OF root FOR VALUES IN (1); CREATE TABLE "T 2" PARTITION OF root FOR VALUES IN (2);
 CREATE PUBLICATION pub FOR TABLE root WITH (publish_via_partition_root = true);
-INSERT INTO root VALUES (1, 'a'), (2, 'b')`)
+INSERT INTO root VALUES (1, 'a'), (2, 'b');
+CREATE TABLE keyed (id int, area int, code int NOT NULL, PRIMARY KEY (area, id), UNIQUE (area, code))
+  PARTITION BY LIST (area);
+CREATE TABLE by_root PARTITION OF keyed FOR VALUES IN (1); CREATE TABLE by_code PARTITION OF keyed FOR VALUES IN (2);
+ALTER TABLE by_code REPLICA IDENTITY USING INDEX by_code_area_code_key;
+ALTER PUBLICATION pub ADD TABLE keyed; INSERT INTO keyed VALUES (1, 1, 11), (2, 2, 12)`)
 	if w := run(t, "check", input{config: c.settings}).ok().logs("WARN"); !has(w, "without a replica identity", `"T 2"`) {
 		t.Errorf("warnings of check: %q", w)
 	}
-	c.first("root")
+	first := c.first("root", "keyed")
+	if w := first.logs("WARN"); !has(w, "public.by_code REPLICA") || has(w, "public.by_root REPLICA") {
+		t.Errorf("warnings: %q", w)
+	}
+	// What the log says of a row that is gone has the stream's key.
+	expectList(t, c.changed("keyed", "DELETE FROM keyed"), `- {"area":1,"id":1}`, `- {"area":2,"code":12,"id":2}`)
 	expectList(t, c.changed("root", "UPDATE root SET v = 'c' WHERE id = 1; DELETE FROM root WHERE id = 2"),
 		`+ {"id":1,"v":"c"}`, `- {"id":2,"v":"b"}`)
 	// A new one is seen to where the user owns it; else it is as it was before the connector came.

@@ -140,7 +140,8 @@ func (f *following) identify(ctx context.Context) error {
 			return false
 		}
 		if s.Table.HasIdentity() {
-			slog.Warn("partitions have no replica identity, and none could be given to them", "stream", s.Descriptor,
+			slog.Warn("partitions have no replica identity with the stream's key, and none could be given to them", "stream",
+				s.Descriptor,
 				"sql", s.Alter, "error", err)
 			return false
 		}

@@ -101,8 +101,16 @@ SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relreplident,
          )
          SELECT json_agg(format('%I.%I', ln.nspname, l.relname) ORDER BY ln.nspname, l.relname)
            FROM part JOIN pg_class l ON l.oid = part.oid JOIN pg_namespace ln ON ln.oid = l.relnamespace
-          WHERE l.relkind = 'r' AND (l.relreplident = 'n' OR l.relreplident = 'd' AND NOT EXISTS (
-            SELECT FROM pg_index i WHERE i.indrelid = l.oid AND i.indisprimary AND i.indimmediate))) END
+          WHERE l.relkind = 'r' AND l.relreplident <> 'f' AND NOT EXISTS (
+            SELECT FROM pg_index i
+             WHERE i.indrelid = l.oid AND i.indimmediate
+               AND CASE l.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident ELSE false END
+               AND NOT EXISTS (
+                 SELECT FROM pg_attribute k
+                  WHERE k.attrelid = c.oid
+                    AND k.attnum = ANY (CASE c.relreplident WHEN 'i' THEN ri.indkey ELSE pk.indkey END)
+                    AND k.attname NOT IN (
+                      SELECT a.attname FROM pg_attribute a WHERE a.attrelid = l.oid AND a.attnum = ANY (i.indkey))))) END
   FROM pg_class c
   JOIN pg_namespace n ON n.oid = c.relnamespace
   LEFT JOIN pg_index pk ON pk.indrelid = c.oid AND pk.indisprimary

@@ -33,7 +33,7 @@ type Table struct {
 	Columns      []Column // those the user may read, in the table's order
 	Key          []string // the primary key's columns in key order; empty without one
 	Deferrable   bool     // the primary key is, so that it identifies no rows in the log
-	Unidentified []string // partitions that have no replica identity, as SQL, of what Load was asked a publication about
+	Unidentified []string // partitions without a replica identity that has its key, as SQL; set if a publication is asked
 	IdentityKey  []string // the columns of the replica identity index, if Identity is IdentityIndex
 	Storage      *Storage // set by LoadStorage for tables that have pages of their own
 }
