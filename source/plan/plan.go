@@ -184,9 +184,9 @@ func (p *Plan) method(s *Stream, w *protocol.ConfiguredStream, c *config.Config)
 		if broken == nil {
 			p.deletable(s)
 			if alter := s.Table.AlterIdentity(); alter != s.Alter {
-				p.Warnings = append(p.Warnings, fmt.Sprintf("Stream %s: partitions have no replica identity with the stream's key: "+
-					"the server refuses every UPDATE and DELETE on them, or does not say which row it was. Run: %s", s.Descriptor,
-					alter))
+				p.Warnings = append(p.Warnings, fmt.Sprintf("Stream %s: partitions have no replica identity with the stream's "+
+					"key: the server refuses every UPDATE and DELETE on them, or does not say which row it was. Run: %s",
+					s.Descriptor, alter))
 			}
 		}
 		return broken
