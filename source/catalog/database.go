@@ -80,11 +80,11 @@ func (db *Database) Find(d protocol.StreamDescriptor) *Table {
 // relationsSQL lists relations. Parameters: schemas and streams, as JSON arrays or NULL; whether unreadable ones are
 // wanted; the publication or NULL; their oids or NULL. Keys are numbers of columns; indkey holds INCLUDE columns too,
 // which indnkeyatts leaves out. The list of numbers has the first column of each B-tree index (access method 403) of
-// the whole table. The last column has those partitions whose replica identity, which is what counts in the log, lacks
-// a column of the table's key. Privileges are those of the present, not of the snapshot: of a relation that has gone since they
-// are NULL.
-// Row filters and column lists came with version 15, which is why the row of the view is taken for JSON. Source:
-// PostgreSQL documentation, chapter System Catalogs: pg_class, pg_index, pg_publication_tables.
+// the whole table. The last column has those partitions whose replica identity, which is what counts in the log,
+// lacks a column of the table's key. Privileges are those of the present, not of the snapshot: of a relation that has
+// gone since they are NULL. Row filters and column lists came with version 15, which is why the row of the view is
+// taken for JSON. Source: PostgreSQL documentation, chapter System Catalogs: pg_class, pg_index,
+// pg_publication_tables.
 const relationsSQL = `
 SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relreplident,
        c.relrowsecurity AND row_security_active(c.oid),
