@@ -61,6 +61,33 @@ func TestOutOfThePublicationForAWhile(t *testing.T) {
 	warned(c.sync(), true, true)
 }
 
+// A publication may take in a schema: what leaves it, or the schema the publication, is not in the log either.
+func TestOutOfThePublishedSchemaForAWhile(t *testing.T) {
+	t.Parallel()
+	if server.Version < 150000 {
+		return
+	}
+	c := newCapture(t, `CREATE SCHEMA other; CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE u (id int PRIMARY KEY);
+		CREATE PUBLICATION pub FOR TABLES IN SCHEMA public`)
+	c.first()
+	warned := func(t, u bool) {
+		c.t.Helper()
+		w := c.sync().logs("WARN")
+		if has(w, "put back", "public.t") != t || has(w, "put back", "public.u") != u {
+			c.t.Errorf("want warnings of t %t, of u %t: %q", t, u, w)
+		}
+	}
+	c.exec("ALTER TABLE t ADD v text; INSERT INTO u VALUES (1)")
+	warned(false, false)
+	c.exec("ALTER TABLE t SET SCHEMA other; INSERT INTO other.t VALUES (1); ALTER TABLE other.t SET SCHEMA public")
+	warned(true, false)
+	warned(false, false)
+	c.exec("ALTER PUBLICATION pub DROP TABLES IN SCHEMA public")
+	c.exec("INSERT INTO u VALUES (2)")
+	c.exec("ALTER PUBLICATION pub ADD TABLES IN SCHEMA public")
+	warned(true, true)
+}
+
 // The identity became an index's columns after the stream was chosen by its primary key: the log has no key to delete
 // rows by. A warning says so, with the way back.
 func TestIdentityOtherThanTheKey(t *testing.T) {

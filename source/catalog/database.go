@@ -82,10 +82,18 @@ func (db *Database) Find(d protocol.StreamDescriptor) *Table {
 // which indnkeyatts leaves out. The list of numbers has the first column of each B-tree index (access method 403) of
 // the whole table. The last column has those partitions whose replica identity, which is what counts in the log,
 // lacks a column of the table's key. Privileges are those of the present, not of the snapshot: of a relation that has
-// gone since they are NULL. Row filters and column lists came with version 15, which is why the row of the view is
-// taken for JSON. Source: PostgreSQL documentation, chapter System Catalogs: pg_class, pg_index,
-// pg_publication_tables.
+// gone since they are NULL. Of a table that is published with its schema the entry is that of the schema, together with
+// the transaction that last put the table there; pg_depend has both, since the catalog of the former came with version
+// 15. Row filters and column lists came with it, which is why the row of the view is taken for JSON. Source: PostgreSQL
+// documentation, chapter System Catalogs: pg_class, pg_index, pg_depend, pg_publication_tables.
 const relationsSQL = `
+WITH of_schema AS MATERIALIZED (
+  SELECT s.objid AS entry, s.refobjid AS schema
+    FROM pg_publication p
+    JOIN pg_depend e ON e.refclassid = 'pg_publication'::regclass AND e.refobjid = p.oid
+    JOIN pg_depend s ON s.classid = e.classid AND s.objid = e.objid AND s.refclassid = 'pg_namespace'::regclass
+   WHERE p.pubname = $4 AND e.classid = to_regclass('pg_catalog.pg_publication_namespace')
+)
 SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relreplident,
        c.relrowsecurity AND row_security_active(c.oid),
        pt.tablename IS NOT NULL,
@@ -95,7 +103,12 @@ SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relreplident,
           FROM pg_index i JOIN pg_class ic ON ic.oid = i.indexrelid
          WHERE i.indrelid = c.oid AND i.indisvalid AND i.indpred IS NULL AND ic.relam = 403),
        to_jsonb(pt)->>'rowfilter', to_jsonb(pt)->'attnames', pg_has_role(c.relowner, 'USAGE'),
-       coalesce(pr.oid, p.oid), pk.indimmediate,
+       coalesce(pr.oid::bigint, os.entry::bigint # (
+         SELECT d.xmin::text::bigint
+           FROM pg_depend d
+          WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.objsubid = 0
+            AND d.refclassid = 'pg_namespace'::regclass), p.oid::bigint),
+       pk.indimmediate,
        CASE WHEN c.relkind = 'p' AND $4 IS NOT NULL THEN (
          WITH RECURSIVE part (oid) AS (
            SELECT c.oid UNION SELECT i.inhrelid FROM part JOIN pg_inherits i ON i.inhparent = part.oid
@@ -120,6 +133,7 @@ SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relreplident,
   LEFT JOIN pg_publication_tables pt ON pt.pubname = $4 AND pt.schemaname = n.nspname AND pt.tablename = c.relname
   LEFT JOIN pg_publication p ON p.pubname = $4
   LEFT JOIN pg_publication_rel pr ON pr.prpubid = p.oid AND pr.prrelid = c.oid
+  LEFT JOIN of_schema os ON os.schema = n.oid
  WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
    AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'catalog_history')
    AND NOT (c.relkind = 'v' AND c.relname IN ('pg_stat_statements', 'pg_stat_statements_info', 'pg_buffercache'))

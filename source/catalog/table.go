@@ -25,7 +25,7 @@ type Table struct {
 	Unlogged     bool     // its changes never reach the log
 	Filtered     bool     // row-level security hides rows of it from this user
 	Published    bool     // by the publication that Load was asked about
-	Member       uint32   // the oid of its entry in that publication, or of the publication if it has none of its own
+	Member       uint32   // a number of its entry in that publication; of the publication itself if it is of all tables
 	RowFilter    string   // the publication's, as SQL; empty: every row
 	Owned        bool     // the user owns it
 	Partial      bool     // the user may only read some of its columns, and so none of the system columns
