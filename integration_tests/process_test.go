@@ -177,14 +177,16 @@ func TestOutputClosedWhileServerIsBusy(t *testing.T) {
 	db.expectGone()
 }
 
-// The same in the middle of a result.
+// The same in the middle of a result, where there is nothing to be written for a long time.
 func TestOutputClosedInAResult(t *testing.T) {
 	t.Parallel()
 	db := newDB(t)
-	db.exec("CREATE VIEW v AS SELECT g AS id, CASE WHEN g > 1000 THEN pg_sleep(3600)::text " +
-		"ELSE repeat('x', 1000) END AS pad FROM generate_series(1, 1001) AS g")
+	db.exec("CREATE VIEW v AS SELECT g AS id, CASE WHEN g > 300 THEN pg_sleep(3600)::text " +
+		"ELSE repeat('x', 1000) END AS pad FROM generate_series(1, 301) AS g")
 	config := db.config(nil)
-	p := start(t, "read", input{config: config, catalog: discover(t, config).configure("full_refresh")})
+	p := start(t, "read", input{
+		config: config, catalog: discover(t, config).configure("full_refresh"), timeout: 20 * time.Second,
+	})
 	p.until(func(m message) bool { return m.Record != nil })
 	p.hangUp()
 	p.wait().expectExit(1)

@@ -35,6 +35,7 @@ const (
 // is the content of the SPEC message. Only messages reach stdout; text for people goes to stderr.
 func Run(ctx context.Context, args []string, stdout io.Writer, spec []byte, c Connector) (code int) {
 	enlarge(stdout)
+	ctx = whileRead(ctx, stdout)
 	w := NewWriter(stdout)
 	slog.SetDefault(slog.New(w.LogHandler(ParseLevel(os.Getenv("LOG_LEVEL")))))
 	err := dispatch(ctx, args, w, spec, c)

@@ -66,12 +66,16 @@ func (w *Writer) write(lines []byte) error {
 		return w.err
 	}
 	if _, err := w.out.Write(lines); err != nil {
-		w.err = &Error{
-			Kind: System, Message: "Standard output cannot be written to any more: " + err.Error() + ".",
-			Hint: "The reader of the connector's output has gone.", Err: err,
-		}
+		w.err = unwritable(err)
 	}
 	return w.err
+}
+
+func unwritable(err error) error {
+	return &Error{
+		Kind: System, Message: "Standard output cannot be written to any more: " + err.Error() + ".",
+		Hint: "The reader of the connector's output has gone.", Err: err,
+	}
 }
 
 // render makes the line of m. Everything outside ASCII that a line splitter could trip over is escaped.
