@@ -32,8 +32,8 @@ func enlarge(out io.Writer) {
 	})
 }
 
-// whileRead is a context that ends when the last reader of out, a pipe or a socket, has gone. Only a write would show it
-// otherwise, and while a server is busy there is none for hours.
+// whileRead is a context that ends when the last reader of out, a pipe or a socket, has gone. Only a write would show
+// it otherwise, and while a server is busy there is none for hours.
 func whileRead(ctx context.Context, out io.Writer) context.Context {
 	onDescriptor(out, func(fd int) {
 		var cancel context.CancelCauseFunc
