@@ -55,7 +55,7 @@ reproducible: ## two builds from nothing, in two places: the same binary
 bench: ## whole reads beside PostgreSQL's own programs, on a quiet machine (benchmarks/README.md)
 	go run ./benchmarks -markdown benchmarks/results.md -plot benchmarks/results.svg
 
-bench-quick: ## what matters most of it, with a fifth of the rows, in two minutes
+bench-quick: ## what matters most of it, with a fifth of the rows, in a good minute
 	go run ./benchmarks -quick
 
 # MODE: refresh, standard, xmin or cdc; all of them without it. HARD=1: more of what is likely to show a mistake.

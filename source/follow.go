@@ -141,8 +141,7 @@ func (f *following) identify(ctx context.Context) error {
 		}
 		if s.Table.HasIdentity() {
 			slog.Warn("partitions have no replica identity with the stream's key, and none could be given to them", "stream",
-				s.Descriptor,
-				"sql", s.Alter, "error", err)
+				s.Descriptor, "sql", s.Alter, "error", err)
 			return false
 		}
 		f.unread = append(f.unread, s.Descriptor)
