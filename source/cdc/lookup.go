@@ -178,7 +178,8 @@ func (l *lookup) position() string {
 // find fills in the rows of f, up to room bytes of them but at least one, and gives the bytes.
 func (r *Reader) find(ctx context.Context, t *target, f *finding, room int) (int, error) {
 	f.until = min(f.until, parameters/len(t.again.key))
-	for narrowed := false; ; narrowed = true {
+	narrowed := false
+	for {
 		err := r.server.Begin(ctx, r.conn, "")
 		if err != nil {
 			return 0, err
@@ -209,6 +210,7 @@ func (r *Reader) find(ctx context.Context, t *target, f *finding, room int) (int
 		case code == "54000" && !f.spare && !t.again.computed:
 			f.spare = true
 		case code == "42703" && !narrowed: // a column has been dropped or renamed since the sync was planned
+			narrowed = true
 			if err := t.again.narrow(ctx, r.conn, t.Table.OID); err != nil {
 				return 0, err
 			}
