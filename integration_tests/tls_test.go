@@ -124,6 +124,9 @@ func TestTLSModes(t *testing.T) {
 		{name: "TLS 1.1 only", shown: own, entry: "host", oldest: true, works: "pppxxxxx"},
 		{name: "TLS stripped", shown: own, entry: "host", strip: true, works: "pppxxxxx"},
 	}
+	if raced {
+		servers = servers[:4] // what differs between the others is not what runs at the same time
+	}
 	rows := []string{fmt.Sprintf("%-22s", "server") + tlsHeader()}
 	same := 0
 	for i, s := range servers {
