@@ -42,7 +42,7 @@ type Filter struct {
 func Load(ctx context.Context, conn *pgconn.PgConn, f Filter) (*Database, error) {
 	l := loader{
 		tables: map[uint32]*Table{}, db: &Database{}, keys: map[*Table][3][]int16{}, listed: map[*Table][]string{},
-		computes: postgres.Version(conn) < 180000,
+		away: map[uint32]string{}, computes: postgres.Version(conn) < 180000,
 	}
 	if err := postgres.Query(ctx, conn, relationsSQL, f.arguments(), l.relation); err != nil {
 		return nil, postgres.Explain(err, "list the tables")
@@ -218,7 +218,7 @@ SELECT 't', t.oid::text, t.typname::text, t.typtype::text, t.typbasetype::text, 
 
 // LoadTypes looks up the types called oids. One that the database does not have is a string to the Map.
 func LoadTypes(ctx context.Context, conn *pgconn.PgConn, oids []uint32) (*codec.Map, error) {
-	var l loader
+	l := loader{away: map[uint32]string{}}
 	if err := postgres.Query(ctx, conn, typesSQL, [][]byte{oidArray(oids)}, l.column); err != nil {
 		return nil, postgres.Explain(err, "look up the types")
 	}
@@ -234,16 +234,10 @@ type loader struct {
 	partial []uint32              // tables of which not every column may be read
 	columns []columnRow
 	types   []codec.Info
-	away    []away
+	away    map[uint32]string // the schemas of types that search_path does not lead to
 	// computes says that the log has no generated columns: a server from version 18 on refuses changes of a table whose
 	// identity has one that is not published.
 	computes bool
-}
-
-// away is a type that search_path does not lead to, and its schema.
-type away struct {
-	oid    uint32
-	schema string
 }
 
 type columnRow struct {
@@ -305,7 +299,7 @@ func (l *loader) column(v [][]byte) error {
 			Dims: int(integer(v[6])), Elem: oid(v[7]), Delim: v[8][0],
 		})
 		if v[9] != nil {
-			l.away = append(l.away, away{oid(v[1]), string(v[9])})
+			l.away[oid(v[1])] = string(v[9])
 		}
 		return nil
 	}
@@ -340,11 +334,7 @@ func (l *loader) finish() {
 		for domains[row.column.WireOID] != 0 {
 			row.column.WireOID = domains[row.column.WireOID]
 		}
-		for _, a := range l.away {
-			if a.oid == row.column.WireOID {
-				row.column.Away = a.schema
-			}
-		}
+		row.column.Away = l.away[row.column.WireOID]
 		row.table.Columns = append(row.table.Columns, row.column)
 	}
 	for _, t := range l.db.Tables {
